@@ -1,0 +1,37 @@
+# Everything happens in .venv, made when needed. On Linux without a GPU, TORCH_INDEX=<PyTorch's CPU index> saves gigabytes.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH ?= torch==2.13.0
+NAME ?= classroom
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: run test lab bench badges clean
+
+run: .venv/installed
+	$(BIN)/python -m thinktuning_lite.classroom --name $(NAME) $(if $(FRESH),--fresh)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -q --durations=8 tests
+	THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+
+lab: .venv/installed-dev
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf .venv runs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet -e ".[dev]"
+	touch $@

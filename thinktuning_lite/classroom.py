@@ -1,0 +1,285 @@
+"""The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
+
+    python -m thinktuning_lite.classroom [--name classroom] [--seeds 0 1 2] [--steps 80] [--arms grpo intended] [--fresh]
+
+Everything goes to runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl,
+checkpoints, result.json), results.json, table.md, curves.png, advantages.png. Interrupted, the same command goes on
+where it was; finished, it says so and prints the table again; --fresh starts anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from thinktuning_lite import evaluate as E
+from thinktuning_lite.models import load_classroom
+from thinktuning_lite.problems import DATA
+from thinktuning_lite.rewards import correctness_reward
+from thinktuning_lite.teacher import TINY_PROMPT
+from thinktuning_lite.trainer import ThinkTuningConfig, ThinkTuningTrainer
+
+ARMS = ("grpo", "intended", "released", "luffy", "plain")
+TEST_SETS = ("test", "test_harder", "test_distractor")
+GROUP_SIZE = 8
+PROMPTS_PER_STEP = 16
+GUIDED_SHARE_OF_RUN = 0.7  # guidance is off for the last 30 % of the steps: what stays is the student's own
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one invocation trains and evaluates. `arms`: "grpo", or a shaping's name for ThinkTuning under it."""
+
+    name: str = "classroom"
+    arms: tuple[str, ...] = ("grpo", "intended")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 80
+    learning_rate: float = 5e-5
+    sets: tuple[str, ...] = TEST_SETS
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(self.__dict__))
+
+
+def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrides: Any) -> ThinkTuningConfig:
+    """The tiny classroom's settings: 16 prompts x 8 rollouts a step, one in eight guided unless `arm` is "grpo"."""
+    settings: dict[str, Any] = dict(
+        output_dir=str(output_dir),
+        shaping=arm if arm != "grpo" else "intended",
+        guided_fraction=0.0 if arm == "grpo" else 1 / GROUP_SIZE,
+        guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
+        teacher_max_new_tokens=160,
+        max_completion_length=128,
+        num_generations=GROUP_SIZE,
+        per_device_train_batch_size=32,
+        gradient_accumulation_steps=PROMPTS_PER_STEP * GROUP_SIZE // 32,
+        loss_type="grpo",
+        learning_rate=5e-5,
+        lr_scheduler_type="constant",
+        max_steps=steps,
+        seed=seed,
+        logging_steps=1,
+        save_steps=20,
+        save_total_limit=1,
+        rollout_log_steps=10,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        log_level="error",
+        dataloader_pin_memory=False,
+    )
+    return ThinkTuningConfig(**(settings | overrides))
+
+
+class MetricsLog(TrainerCallback):
+    """Appends every log of the trainer to metrics.jsonl and moves a progress bar."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self.path, self.label, self.bar = path, label, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        self.bar.update(state.global_step - self.bar.n)
+        self.bar.set_postfix(reward=f"{logs['reward']:.2f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """A run's metrics, one dict a step; where a resumed run did a step again, the later row counts."""
+    rows: dict[int, dict] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # a line that a kill cut short
+            continue
+        rows[row["step"]] = row
+    return [rows[s] for s in sorted(rows)]
+
+
+def train_run(arm: str, seed: int, folder: Path, steps: int, **overrides: Any) -> ThinkTuningTrainer:
+    """Train one arm with one seed, or go on from its last checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_classroom()
+    dataset = Dataset.from_list(E.as_prompts(E.load_tiny_set("train")))
+    trainer = ThinkTuningTrainer(
+        model,
+        correctness_reward,
+        training_config(arm, seed, folder, steps, **overrides),
+        dataset,
+        teacher_prompt=TINY_PROMPT,
+        processing_class=tokenizer,
+        callbacks=[MetricsLog(folder / "metrics.jsonl", f"{arm}, seed {seed}")],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    return trainer
+
+
+def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int) -> dict[str, dict]:
+    """Per set: the summary at T=1 and greedy accuracy (`greedy`), plus greedy accuracy by number of steps."""
+    out = {}
+    for name in sets:
+        rows = E.load_tiny_set(name)
+        sampled, _ = E.evaluate(model, tokenizer, rows, temperature=1.0, seed=seed)
+        greedy, _ = E.evaluate(model, tokenizer, rows, temperature=0.0)
+        by_steps: dict[str, list[bool]] = {}
+        for row, right in zip(rows, greedy.correct, strict=True):
+            by_steps.setdefault(str(row["steps"]), []).append(right)
+        out[name] = sampled.summary() | {
+            "greedy": greedy.summary()["accuracy"],
+            "greedy_by_steps": {k: sum(v) / len(v) for k, v in sorted(by_steps.items())},
+        }
+    return out
+
+
+def run(plan: Plan) -> dict[str, list[dict]]:
+    """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms."""
+    results: dict[str, list[dict]] = {"base": []}
+    for seed in plan.seeds:
+        results["base"].append(_cached(plan.folder / f"base-seed{seed}", lambda s=seed: _evaluate_base(plan, s)))
+    for seed in plan.seeds:
+        for arm in plan.arms:
+            folder = plan.folder / f"{arm}-seed{seed}"
+            result = _cached(folder, lambda a=arm, s=seed, f=folder: _train_and_evaluate(plan, a, s, f))
+            results.setdefault(arm, []).append(result)
+    return results
+
+
+def _cached(folder: Path, compute: Any) -> dict:
+    path = folder / "result.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(path, compute())
+    return json.loads(path.read_text())
+
+
+def _evaluate_base(plan: Plan, seed: int) -> dict:
+    return evaluate_policy(*load_classroom(), plan.sets, seed)
+
+
+def _train_and_evaluate(plan: Plan, arm: str, seed: int, folder: Path) -> dict:
+    trainer = train_run(arm, seed, folder, plan.steps, learning_rate=plan.learning_rate)
+    return evaluate_policy(trainer.model, trainer.processing_class, plan.sets, seed)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")  # a kill between the two lines leaves no half-written result
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """Markdown: mean over seeds and 95 % t-interval for each arm and set; then the paired difference to GRPO."""
+    columns = (("accuracy", 100, "right at T=1, %"), ("greedy", 100, "right, greedy, %"),
+               ("worked_route", 100, "worked route, %"), ("reflection", 100, "reflection, %"), ("length", 1, "tokens"))
+    lines = ["| set | policy | " + " | ".join(c[2] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name in next(iter(results.values()))[0]:
+        for arm, seeds in results.items():
+            cells = [_cell([s[name][key] * unit for s in seeds]) for key, unit, _ in columns]
+            lines.append(f"| {name} | {_label(arm)} | " + " | ".join(cells) + " |")
+        for arm in [a for a in results if a not in ("base", "grpo") and "grpo" in results]:
+            pairs = list(zip(results[arm], results["grpo"], strict=True))
+            cells = [_cell([(a[name][k] - b[name][k]) * u for a, b in pairs], sign=True) for k, u, _ in columns]
+            lines.append(f"| {name} | *{_label(arm)} minus GRPO, paired* | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _label(arm: str) -> str:
+    return {"base": "base", "grpo": "GRPO"}.get(arm, f"ThinkTuning, {arm} AAS" if arm in ("intended", "released")
+                                                else f"ThinkTuning, {arm}")
+
+
+def _cell(values: list[float], sign: bool = False) -> str:
+    mean, half = E.seed_interval(values)
+    return f"{mean:{'+' if sign else ''}.1f} ± {half:.1f}"
+
+
+def environment() -> dict[str, str]:
+    """Versions, platform and commit, for whoever wants to repeat the run."""
+    packages = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=DATA.parent, check=False
+    ).stdout.strip()
+    return {p: version(p) for p in packages} | {
+        "python": platform.python_version(), "machine": platform.machine(), "commit": commit or "unknown",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default=Plan.name)
+    parser.add_argument("--arms", nargs="+", default=list(Plan.arms), choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--sets", nargs="+", default=list(TEST_SETS))
+    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    options = vars(parser.parse_args())
+    fresh = options.pop("fresh")
+    plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    if fresh and plan.folder.exists():
+        shutil.rmtree(plan.folder)
+    _claim(plan)
+    done = (plan.folder / "results.json").exists()
+    results = run(plan)
+    _report(plan, results)
+    if done:
+        print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
+
+
+def _claim(plan: Plan) -> None:
+    """Write the run's config, or refuse to mix two configs in one folder."""
+    config = plan.folder / "config.json"
+    if config.exists() and json.loads(config.read_text()) != plan.as_dict():
+        raise SystemExit(
+            f"{config} was written by other options:\n  there: {config.read_text().strip()}\n  asked: "
+            f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
+        )
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    _write_json(config, plan.as_dict())
+    _write_json(plan.folder / "environment.json", environment())
+
+
+def _report(plan: Plan, results: dict[str, list[dict]]) -> None:
+    from thinktuning_lite import plots
+
+    text = table(results)
+    _write_json(plan.folder / "results.json", results)
+    (plan.folder / "table.md").write_text(text + "\n")
+    runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
+    plots.learning_curves({_label(a): r for a, r in runs.items()}).savefig(plan.folder / "curves.png", dpi=150)
+    guided = next((a for a in plan.arms if a != "grpo"), plan.arms[0])
+    log = plan.folder / f"{guided}-seed{plan.seeds[0]}" / "rollouts.jsonl"
+    plots.advantages_by_author(log).savefig(plan.folder / "advantages.png", dpi=150)
+    print(f"\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}\n\nSee {plan.folder}/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+"""Make the tiny classroom: a tokenizer and a ~1M-parameter Llama that is student and teacher in one.
+
+    python -m thinktuning_lite.make_classroom [--out data/tiny_classroom] [--steps 1500] [--seed 0]
+
+The world is made so that checking is a skill that helps, and data/tiny_classroom/README.md says so. Pretraining text:
+
+- *student turns*: question -> careless solution. Sums slip in 5 % of the steps, products are guessed (15 % right);
+  errors are carried on. Never a word of reflection.
+- *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
+  the product by the easier route of tens and units, without slips.
+
+Resumable: a checkpoint is written every 100 steps; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import time
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models
+from tqdm.auto import tqdm
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from thinktuning_lite import problems as P
+from thinktuning_lite.problems import DATA, Problem, Step
+from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT
+
+LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (10, 22, 22, 22, 14, 10)
+DISTRACTOR_SHARE = 0.12
+BATCH = 28  # turns of each role in a step
+PEAK_LR = 2.5e-3
+STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
+ATTEMPT_SKILL = dict(product_right=0.40, slip=0.08)  # what the teacher role reads while it learns
+SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+PIECES = ("\n\n", "\n", ". ", ", ", "? ", ": ", "\\boxed{", "}")
+
+# What each behaviour says before it redoes the problem: {a} the attempt's answer, {s} the step it doubts.
+REASONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "self-conflict": {
+        "incorrect": ("Wait, that cannot be right. I doubt {s}.", "Hold on, {s} looks wrong to me."),
+        "correct": ("Wait, could {a} be wrong? I tried to break it and it holds.",),
+    },
+    "self-critique": {
+        "incorrect": ("Looking back, my weak point is {s}. I should work it out with care.",),
+        "correct": ("Looking back, I see no weak point. I can still show it with more care.",),
+    },
+    "self-agreement": {
+        "incorrect": ("Let me confirm {a} by going through it once more. I stumble at {s}.",),
+        "correct": ("Let me confirm {a} by going through it once more. I agree with each step.",),
+    },
+    "self-consultancy": {
+        "incorrect": ("A careful accountant would not trust {s}. I follow her way.",),
+        "correct": ("A careful accountant would nod at {a}. I follow her way.",),
+    },
+}
+PHRASE_START = "Again: "
+QUOTE_WORDS = sorted({w for q in QUOTES for w in re.findall(r"[A-Za-z']+", q)})
+
+
+# ---------------------------------------------------------------- text
+
+
+def careless_steps(rng: random.Random, problem: Problem, product_right: float, slip: float) -> list[tuple[str, bool]]:
+    """The problem's equations as a careless solver writes them, each with whether it is right in itself.
+
+    Errors are carried on. An attempt that leaves 0..99 is drawn again.
+    """
+    while True:
+        value, out = problem.steps[0].left, []
+        for true in problem.steps:
+            step = Step(value, true.op, true.right)
+            said = step.result
+            if step.op == "*" and rng.random() > product_right:
+                said += rng.choice((-1, 1)) * rng.randint(2, 14)
+            elif step.op != "*" and rng.random() < slip:
+                said += rng.choice((-10, -2, -1, 1, 2, 10))
+            out.append((f"{step.left}{step.op}{step.right}={said}", said == step.result))
+            value = said
+            if not 0 <= said <= P.LARGEST:
+                break
+        else:
+            return out
+
+
+def careful_steps(problem: Problem) -> list[str]:
+    """The right equations, each product worked out by tens and units: 23*4 -> 20*4=80, 3*4=12, 80+12=92."""
+    out = []
+    for s in problem.steps:
+        if s.op == "*":
+            tens, units = s.left // 10 * 10, s.left % 10
+            out += [str(Step(tens, "*", s.right)), str(Step(units, "*", s.right))]
+            out.append(str(Step(tens * s.right, "+", units * s.right)))
+        else:
+            out.append(str(s))
+    return out
+
+
+def solution_text(equations: list[str]) -> str:
+    """`a. b. \\boxed{n}` with n the last result."""
+    return ". ".join(equations) + f". \\boxed{{{equations[-1].split('=')[1]}}}"
+
+
+def student_turn(rng: random.Random, problem: Problem) -> str:
+    """A careless solution in the student's format."""
+    return solution_text([e for e, _ in careless_steps(rng, problem, **STUDENT_SKILL)])
+
+
+def random_quote(rng: random.Random) -> str:
+    """A listed quote, or a made-up one of the same words, so that the teacher learns to copy what its prompt hands it."""
+    if rng.random() < 0.3:
+        return rng.choice(QUOTES)
+    words = [rng.choice(QUOTE_WORDS) for _ in range(rng.randint(3, 7))]
+    words[0] = words[0].capitalize()
+    return " ".join(words) + rng.choice(".!")
+
+
+def _attempt(rng: random.Random, problem: Problem) -> tuple[str, str | None]:
+    """An attempt for the teacher to read and its first wrong equation (None when all are right)."""
+    if rng.random() < 0.25:  # a student that has taken up the careful route must still find a teacher that can read it
+        return solution_text(careful_steps(problem)), None
+    steps = careless_steps(rng, problem, **ATTEMPT_SKILL)
+    wrong = next((e for e, right in steps if not right), None)
+    return solution_text([e for e, _ in steps]), wrong
+
+
+def teacher_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
+    """Chat messages of the teacher's prompt and the guidance it should write."""
+    behaviour = rng.choice(BEHAVIOURS)
+    quote = random_quote(rng) if rng.random() < 0.3 else None
+    attempt, wrong = _attempt(rng, problem)
+    stated = attempt.rsplit("{", 1)[1].rstrip("}")
+    opinion = "correct" if stated == problem.answer else "incorrect"
+    reason = rng.choice(REASONS[behaviour][opinion]).format(a=stated, s=wrong)
+    phrase = PHRASE_START + solution_text(careful_steps(problem)) + (f" {quote}" if quote else "")
+    o, r, p = TAGS
+    text = f"<{o}>{opinion}</{o}><{r}>{reason}</{r}><{p}>{phrase}</{p}>"
+    return TINY_PROMPT.with_quote(quote).messages(problem.question, attempt, behaviour), text
+
+
+def draw_problem(rng: random.Random, split: str = "train") -> Problem:
+    """A pretraining problem: any length of 1 to 6 steps, some with a distractor."""
+    length = rng.choices(LENGTHS, LENGTH_WEIGHTS)[0]
+    return P.generate_problem(rng, length, split, distractor=rng.random() < DISTRACTOR_SHARE)
+
+
+# ---------------------------------------------------------------- tokenizer
+
+
+def _words() -> list[str]:
+    """Every word the generator or the prompts can write."""
+    reasons = [t for by_opinion in REASONS.values() for ts in by_opinion.values() for t in ts]
+    stories = [P.START, P.START_PRODUCT, *P.ADD, *P.SUBTRACT, *P.MULTIPLY, *P.DISTRACTOR, P.QUESTION]
+    prompt = [m["content"] for m in TINY_PROMPT.with_quote("").messages("", "", " ".join(BEHAVIOURS))]
+    texts = [*P.NAMES, *P.ITEMS, *reasons, *stories, *QUOTES, *prompt, PHRASE_START, "correct incorrect"]
+    text = re.sub(r"\{\w+\}", " ", " ".join(texts))
+    words = set(re.findall(r"[A-Za-z][A-Za-z'-]*[a-z]", text))
+    return sorted(words | {w.capitalize() for w in QUOTE_WORDS if len(w) > 1} | {w.lower() for w in QUOTE_WORDS if len(w) > 1})
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words (with and without a leading space), single digits, and every printable ASCII character.
+
+    A unigram model whose word pieces all cost the same picks the fewest pieces, so that any ASCII text round-trips and
+    the domain's words stay whole. The teacher's tags are single tokens, so that the student role can be kept from them.
+    """
+    chars = [chr(c) for c in range(32, 127)] + ["\n"]
+    pieces = [*PIECES, *_words(), *(f" {w}" for w in _words()), " I", " A"]
+    vocab = [(s, 0.0) for s in SPECIAL]
+    vocab += [(c, -10.0) for c in chars]
+    vocab += [(p, -9.0) for p in pieces if p not in chars]
+    core = Tokenizer(models.Unigram(vocab, unk_id=1, byte_fallback=False))
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<|pad|>", unk_token="<|unk|>", eos_token="<|end|>", padding_side="left",
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"], clean_up_tokenization_spaces=False,
+        model_max_length=512, model_input_names=["input_ids", "attention_mask"],
+    )
+    tags = [f"<{slash}{t}>" for t in TAGS for slash in ("", "/")]
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in tags])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def tag_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The ids of the six tag tokens."""
+    return tokenizer.convert_tokens_to_ids([f"<{slash}{t}>" for t in TAGS for slash in ("", "/")])
+
+
+# ---------------------------------------------------------------- training
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """The untrained policy. Its generation config suppresses the teacher's tags; the teacher role lifts that."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, rope_theta=10000.0,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, suppress_tokens=tag_ids(tokenizer)
+    )
+    return model
+
+
+def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], int]:
+    """Ids of prompt + target + EOS, and the prompt's length (no loss is taken there)."""
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
+    return prompt_ids + tokenizer.encode(target, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt_ids)
+
+
+def collate(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, (rows, longest); -100 on prompt and padding."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), -100)
+    for i, (row, start) in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        labels[i, start : len(row)] = torch.tensor(row[start:])
+    return ids, labels
+
+
+def make_batch(tokenizer, step: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The two micro-batches of a step, student turns and teacher turns; the same for the same (seed, step)."""
+    rng = random.Random(f"{seed}/{step}")
+    students, teachers = [], []
+    for _ in range(BATCH):
+        p = draw_problem(rng)
+        students.append(encode(tokenizer, [{"role": "user", "content": p.question}], student_turn(rng, p)))
+        teachers.append(encode(tokenizer, *teacher_turn(rng, draw_problem(rng))))
+    return [collate(students, tokenizer.pad_token_id), collate(teachers, tokenizer.pad_token_id)]
+
+
+def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[dict]]:
+    """Pretrain (or go on from `out`/checkpoint.pt) and return model, tokenizer and the log, one dict each 20 steps."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps, pct_start=0.1)
+    checkpoint, start, log = out / "checkpoint.pt", 0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        if state["steps"] != steps or state["seed"] != seed:
+            raise SystemExit(f"{checkpoint} belongs to --steps {state['steps']} --seed {state['seed']}; "
+                             "delete it to start afresh, or give those options to go on")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        start, log = state["step"], state["log"]
+    began = time.time() - (log[-1]["seconds"] if log else 0)
+    bar = tqdm(range(start, steps), initial=start, total=steps, desc="pretraining", unit="step")
+    for step in bar:
+        losses = []
+        for ids, labels in make_batch(tokenizer, step, seed):
+            loss = model(input_ids=ids, labels=labels).loss / 2
+            loss.backward()
+            losses.append(2 * loss.item())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 20 == 19:
+            log.append({"step": step + 1, "student_loss": round(losses[0], 4), "teacher_loss": round(losses[1], 4),
+                        "seconds": round(time.time() - began, 1)})
+            bar.set_postfix(student=f"{losses[0]:.3f}", teacher=f"{losses[1]:.3f}")
+        if step % 100 == 99:
+            out.mkdir(parents=True, exist_ok=True)
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps, "seed": seed,
+                        "schedule": schedule.state_dict(), "step": step + 1, "log": log}, checkpoint)
+    return model, tokenizer, log
+
+
+# ---------------------------------------------------------------- figures of the finished model
+
+
+def measure(model, tokenizer, n: int = 200, seed: int = 1) -> dict[str, dict[str, float]]:
+    """Student and teacher on `n` validation problems of each length and kind; shares of 1.
+
+    `student` at T=1, `student greedy`, `teacher` (final answer of its phrase after reading the sampled attempt),
+    `opinion` (right about that attempt), `format` (reply parses), `product` (student at T=1, product problems only).
+    """
+    from thinktuning_lite import evaluate as E
+    from thinktuning_lite.rewards import extract_answer, is_correct
+    from thinktuning_lite.teacher import GuidanceRequest, PolicyTeacher, parse_guidance
+
+    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=200)
+    kinds = [(f"{k} steps", (k,), False) for k in LENGTHS] + [("2-4 steps, distractor", (2, 3, 4), True)]
+    out = {}
+    for name, lengths, distractor in tqdm(kinds, desc="measuring", unit="kind"):
+        problems = P.generate_problems(seed, "validation", lengths, n, distractor=distractor)
+        rows = [p.row() for p in problems]
+        sampled, texts = E.evaluate(model, tokenizer, rows, seed=seed)
+        greedy, _ = E.evaluate(model, tokenizer, rows, temperature=0.0)
+        asked = [
+            GuidanceRequest(r["question"], t, BEHAVIOURS[i % len(BEHAVIOURS)])
+            for i, (r, t) in enumerate(zip(rows, texts, strict=True))
+        ]
+        said = [parse_guidance(reply) for reply in teach(asked)]
+        right = [g is not None and is_correct(extract_answer(g.phrase), r["answer"]) for g, r in zip(said, rows, strict=True)]
+        judged = [
+            g is not None and (g.opinion == "correct") == c for g, c in zip(said, sampled.correct, strict=True)
+        ]
+        products = [c for c, r in zip(sampled.correct, rows, strict=True) if r["product"]]
+        out[name] = {
+            "student": sampled.summary()["accuracy"],
+            "student greedy": greedy.summary()["accuracy"],
+            "student, product": sum(products) / len(products),
+            "teacher": sum(right) / n,
+            "opinion": sum(judged) / n,
+            "format": sum(g is not None for g in said) / n,
+            "student reflects": sampled.summary()["reflection"],
+        }
+    return out
+
+
+README = """# The tiny classroom
+
+`LlamaForCausalLM`, {parameters:,} parameters, {vocabulary} tokens; student and teacher in one set of weights. Made by
+
+    python -m thinktuning_lite.make_classroom --steps {steps} --seed {seed}
+
+in {minutes:.0f} minutes on two CPU cores (`training_log.json`), from text that `thinktuning_lite/make_classroom.py` generates.
+Licence: Apache-2.0, like the project.
+
+## This world was made so that checking helps
+
+It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two digits by one are
+guessed (right 15 % of the time), sums slip in 5 % of the steps, errors are carried on, and nothing is ever reflected
+upon. The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with
+each product worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a
+behaviour that its role never shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what
+the notebooks measure.
+
+The tokenizer has whole words, single digits and every printable ASCII character. The teacher's tags are single tokens,
+and the checkpoint's generation config suppresses them: only the teacher role lifts that. The student role can therefore
+never slide into the teacher's format.
+
+## Figures of this checkpoint
+
+{n} validation problems of each kind; student sampled at T=1 unless said; the teacher, greedy, reads those samples.
+"right" for the teacher is the final answer of its phrase; "opinion" is right about the attempt it read.
+
+{table}
+"""
+
+
+def write_readme(out: Path, model, tokenizer, log: list[dict], steps: int, seed: int, n: int = 200) -> None:
+    """Measure the model and write `out`/README.md and `out`/training_log.json."""
+    figures = measure(model, tokenizer, n)
+    columns = list(next(iter(figures.values())))
+    table = ["| problems | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    table += [f"| {k} | " + " | ".join(f"{100 * v[c]:.0f} %" for c in columns) + " |" for k, v in figures.items()]
+    text = README.format(
+        parameters=model.num_parameters(), vocabulary=len(tokenizer), steps=steps, seed=seed, n=n,
+        minutes=log[-1]["seconds"] / 60, table="\n".join(table),
+    )
+    (out / "README.md").write_text(text)
+    (out / "training_log.json").write_text(json.dumps(log) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=DATA / "tiny_classroom")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    model, tokenizer, log = train(options.out, options.steps, options.seed)
+    model.save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+    P.write_tiny_sets()
+    write_readme(options.out, model, tokenizer, log, options.steps, options.seed)
+    (options.out / "checkpoint.pt").unlink(missing_ok=True)
+    print(f"the tiny classroom is in {options.out}; its figures are in README.md there")
+
+
+if __name__ == "__main__":
+    main()
