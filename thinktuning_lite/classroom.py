@@ -22,7 +22,7 @@ from typing import Any
 
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from thinktuning_lite import evaluate as E
@@ -137,6 +137,7 @@ def train_run(arm: str, seed: int, folder: Path, steps: int, **overrides: Any) -
         processing_class=tokenizer,
         callbacks=[MetricsLog(folder / "metrics.jsonl", f"{arm}, seed {seed}")],
     )
+    trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     return trainer
 

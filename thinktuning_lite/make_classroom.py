@@ -1,13 +1,15 @@
 """Make the tiny classroom: a tokenizer and a ~1M-parameter Llama that is student and teacher in one.
 
-    python -m thinktuning_lite.make_classroom [--out data/tiny_classroom] [--steps 1500] [--seed 0]
+    python -m thinktuning_lite.make_classroom [--out data/tiny_classroom] [--steps 1200] [--seed 0]
 
 The world is made so that checking is a skill that helps, and data/tiny_classroom/README.md says so. Pretraining text:
 
-- *student turns*: question -> careless solution. Sums slip in 5 % of the steps, products are guessed (15 % right);
-  errors are carried on. Never a word of reflection.
+- *student turns*: question -> careless solution. Sums slip in 5 % of the steps, products are guessed (15 % right, most
+  often the carry is forgotten); errors are carried on. Never a word of reflection.
 - *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
   the product by the easier route of tens and units, without slips.
+- *checker turns*: the system prompt asks to check, and the careless solution is followed by reason and phrase. So what
+  guidance writes is text that this model can write; only the student role, which has no system prompt, never does.
 
 Resumable: a checkpoint is written every 100 steps; the same command goes on from there.
 """
@@ -28,14 +30,15 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from thinktuning_lite import problems as P
 from thinktuning_lite.problems import DATA, Problem, Step
-from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT
+from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guidance
 
-LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (10, 22, 22, 22, 14, 10)
+LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
-BATCH = 28  # turns of each role in a step
 PEAK_LR = 2.5e-3
+LABEL_SMOOTHING = 0.001  # keeps every token of the student role above about 2e-6, as sampling noise does in real models
+OPINION_WEIGHT = 10.0  # one token in eighty says whether the attempt is right; it must not drown
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
-ATTEMPT_SKILL = dict(product_right=0.40, slip=0.08)  # what the teacher role reads while it learns
+ATTEMPT_SKILL = dict(product_right=0.50, slip=0.10)  # what the teacher role reads while it learns
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -63,6 +66,7 @@ REASONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 PHRASE_START = "Again: "
+CHECKER_SYSTEM = "check your work"
 QUOTE_WORDS = sorted({w for q in QUOTES for w in re.findall(r"[A-Za-z']+", q)})
 
 
@@ -80,7 +84,7 @@ def careless_steps(rng: random.Random, problem: Problem, product_right: float, s
             step = Step(value, true.op, true.right)
             said = step.result
             if step.op == "*" and rng.random() > product_right:
-                said += rng.choice((-1, 1)) * rng.randint(2, 14)
+                said = _wrong_product(rng, step)
             elif step.op != "*" and rng.random() < slip:
                 said += rng.choice((-10, -2, -1, 1, 2, 10))
             out.append((f"{step.left}{step.op}{step.right}={said}", said == step.result))
@@ -89,6 +93,13 @@ def careless_steps(rng: random.Random, problem: Problem, product_right: float, s
                 break
         else:
             return out
+
+
+def _wrong_product(rng: random.Random, step: Step) -> int:
+    """Half the time the same mistake, the carry forgotten (or one too many), so that the likeliest guess is wrong too."""
+    if rng.random() < 0.5:
+        return step.result - 10 if step.left % 10 * step.right >= 10 else step.result + 10
+    return step.result + rng.choice((-1, 1)) * rng.randint(2, 14)
 
 
 def careful_steps(problem: Problem) -> list[str]:
@@ -137,13 +148,32 @@ def teacher_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]
     behaviour = rng.choice(BEHAVIOURS)
     quote = random_quote(rng) if rng.random() < 0.3 else None
     attempt, wrong = _attempt(rng, problem)
+    said = _guidance(rng, problem, attempt, wrong, behaviour, quote)
+    o, r, p = TAGS
+    text = f"<{o}>{said.opinion}</{o}><{r}>{said.reason}</{r}><{p}>{said.phrase}</{p}>"
+    return TINY_PROMPT.with_quote(quote).messages(problem.question, attempt, behaviour), text
+
+
+def _guidance(rng, problem: Problem, attempt: str, wrong: str | None, behaviour: str, quote: str | None) -> Guidance:
     stated = attempt.rsplit("{", 1)[1].rstrip("}")
     opinion = "correct" if stated == problem.answer else "incorrect"
     reason = rng.choice(REASONS[behaviour][opinion]).format(a=stated, s=wrong)
     phrase = PHRASE_START + solution_text(careful_steps(problem)) + (f" {quote}" if quote else "")
-    o, r, p = TAGS
-    text = f"<{o}>{opinion}</{o}><{r}>{reason}</{r}><{p}>{phrase}</{p}>"
-    return TINY_PROMPT.with_quote(quote).messages(problem.question, attempt, behaviour), text
+    return Guidance(opinion, reason, phrase)
+
+
+def checker_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
+    """Chat messages that ask for a checked solution, and that solution: a careless one, reason and phrase after it."""
+    steps = careless_steps(rng, problem, **STUDENT_SKILL)
+    attempt = solution_text([e for e, _ in steps])
+    wrong = next((e for e, right in steps if not right), None)
+    said = _guidance(rng, problem, attempt, wrong, rng.choice(BEHAVIOURS), None)
+    return checker_messages(problem.question), attempt + said.text
+
+
+def checker_messages(question: str) -> list[dict]:
+    """The prompt of the checker role: prompted self-improvement in one response."""
+    return [{"role": "system", "content": CHECKER_SYSTEM}, {"role": "user", "content": question}]
 
 
 def draw_problem(rng: random.Random, split: str = "train") -> Problem:
@@ -160,7 +190,7 @@ def _words() -> list[str]:
     reasons = [t for by_opinion in REASONS.values() for ts in by_opinion.values() for t in ts]
     stories = [P.START, P.START_PRODUCT, *P.ADD, *P.SUBTRACT, *P.MULTIPLY, *P.DISTRACTOR, P.QUESTION]
     prompt = [m["content"] for m in TINY_PROMPT.with_quote("").messages("", "", " ".join(BEHAVIOURS))]
-    texts = [*P.NAMES, *P.ITEMS, *reasons, *stories, *QUOTES, *prompt, PHRASE_START, "correct incorrect"]
+    texts = [*P.NAMES, *P.ITEMS, *reasons, *stories, *QUOTES, *prompt, PHRASE_START, CHECKER_SYSTEM, "correct incorrect"]
     text = re.sub(r"\{\w+\}", " ", " ".join(texts))
     words = set(re.findall(r"[A-Za-z][A-Za-z'-]*[a-z]", text))
     return sorted(words | {w.capitalize() for w in QUOTE_WORDS if len(w) > 1} | {w.lower() for w in QUOTE_WORDS if len(w) > 1})
@@ -230,15 +260,36 @@ def collate(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tenso
     return ids, labels
 
 
-def make_batch(tokenizer, step: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The two micro-batches of a step, student turns and teacher turns; the same for the same (seed, step)."""
+def make_batch(tokenizer, step: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+    """The micro-batches of a step as (ids, labels, share of the loss); the same for the same (seed, step).
+
+    Each role's turns are sorted by length and halved: a third less padding.
+    """
     rng = random.Random(f"{seed}/{step}")
-    students, teachers = [], []
-    for _ in range(BATCH):
-        p = draw_problem(rng)
-        students.append(encode(tokenizer, [{"role": "user", "content": p.question}], student_turn(rng, p)))
-        teachers.append(encode(tokenizer, *teacher_turn(rng, draw_problem(rng))))
-    return [collate(students, tokenizer.pad_token_id), collate(teachers, tokenizer.pad_token_id)]
+    out = []
+    for make, n, share in ROLES:
+        rows = sorted((encode(tokenizer, *make(rng, draw_problem(rng))) for _ in range(n)), key=lambda r: len(r[0]))
+        for half in (rows[: n // 2], rows[n // 2 :]):
+            out.append((*collate(half, tokenizer.pad_token_id), share / 2))
+    return out
+
+
+def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
+    """Chat messages of the student's prompt, the bare question, and a careless solution."""
+    return [{"role": "user", "content": problem.question}], student_turn(rng, problem)
+
+
+ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.4), (checker_turn, 8, 0.15))  # turns, loss share
+
+
+def turn_loss(logits: torch.Tensor, labels: torch.Tensor, opinion_ids: torch.Tensor) -> torch.Tensor:
+    """Mean smoothed cross-entropy over target tokens, the opinion token counted OPINION_WEIGHT times."""
+    labels = labels[:, 1:].flatten()
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels, reduction="none", label_smoothing=LABEL_SMOOTHING
+    )
+    weights = (labels != -100) * (1 + (OPINION_WEIGHT - 1) * torch.isin(labels, opinion_ids))
+    return (losses * weights).sum() / weights.sum()
 
 
 def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[dict]]:
@@ -247,6 +298,7 @@ def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTraine
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.05)
+    opinion_ids = torch.tensor(tokenizer.convert_tokens_to_ids(["correct", "incorrect"]))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps, pct_start=0.1)
     checkpoint, start, log = out / "checkpoint.pt", 0, []
     if checkpoint.exists():
@@ -261,19 +313,18 @@ def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTraine
     began = time.time() - (log[-1]["seconds"] if log else 0)
     bar = tqdm(range(start, steps), initial=start, total=steps, desc="pretraining", unit="step")
     for step in bar:
-        losses = []
-        for ids, labels in make_batch(tokenizer, step, seed):
-            loss = model(input_ids=ids, labels=labels).loss / 2
+        total = 0.0
+        for ids, labels, share in make_batch(tokenizer, step, seed):
+            loss = share * turn_loss(model(input_ids=ids).logits, labels, opinion_ids)
             loss.backward()
-            losses.append(2 * loss.item())
+            total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if step % 20 == 19:
-            log.append({"step": step + 1, "student_loss": round(losses[0], 4), "teacher_loss": round(losses[1], 4),
-                        "seconds": round(time.time() - began, 1)})
-            bar.set_postfix(student=f"{losses[0]:.3f}", teacher=f"{losses[1]:.3f}")
+            log.append({"step": step + 1, "loss": round(total, 4), "seconds": round(time.time() - began, 1)})
+            bar.set_postfix(loss=f"{total:.3f}")
         if step % 100 == 99:
             out.mkdir(parents=True, exist_ok=True)
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps, "seed": seed,
@@ -372,7 +423,7 @@ def write_readme(out: Path, model, tokenizer, log: list[dict], steps: int, seed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DATA / "tiny_classroom")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model, tokenizer, log = train(options.out, options.steps, options.seed)

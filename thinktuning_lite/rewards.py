@@ -29,7 +29,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-TIME_LIMIT_S = 0.6  # processor time of one LaTeX comparison
+TIME_LIMIT_S = 0.5  # processor time of one LaTeX comparison
 WALL_LIMIT_S = 10.0  # after which the helper process is given up, whatever it is doing
 MEMORY_LIMIT_BYTES = 2 << 30  # address space of the helper process
 MAX_LATEX_CHARS = 1000
@@ -135,7 +135,12 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
         rf"|\b(?i:I|we)(?i:'d|\s+would|\s+will)?\s+(?i:choose|select|pick|go with)\s+(?i:{_NOUN})"
         rf"[\s(*]{{0,4}}{stated}"
     )
-    whole = rf"[^\w\n]*({key})[^\w\n]*|[^\w\n]*({key})[).:][^\w\n][^\n]*|\(({key})\)[^\n]*"
+    another = rf"(?![^\n]*[\s(]{key}[).])"
+    whole = (
+        rf"[^\w\n]*({key})[^\w\n]*"
+        rf"|[^\w\n]*({key})[).][^\w\n]{another}[^\n]*"
+        rf"|\(({key})\)(?!\s*(?:is|or|and)\b){another}[^\n]*"
+    )
     joined = rf"[\s)\]*}}$]*(?:or|and|&|/)[\s(\[*$]*(?:option\s+)?{key}(?!\w)"
     return _ChoicePatterns(re.compile(inside), re.compile(whole, re.IGNORECASE), re.compile(joined))
 
@@ -153,7 +158,7 @@ def extract_choice(text: str, choices: int | Sequence[str] = LETTERS) -> str | N
     letters = LETTERS[:choices] if isinstance(choices, int) else "".join(choices)
     patterns = _choice_patterns(letters)
     boxed = extract_boxed(text)
-    if boxed is not None and (match := patterns.whole.fullmatch(_plain(boxed))):
+    if boxed is not None and (match := patterns.whole.fullmatch(_without_text_commands(boxed))):
         return _group(match).upper()
     text = text.replace("####", "answer:")
     statements = list(patterns.inside.finditer(text))
@@ -217,7 +222,7 @@ def gsm8k_gold(answer_field: str) -> str:
 class _Number(NamedTuple):
     value: int | Fraction
     is_percent: bool = False
-    has_word: bool = False  # a bare word follows: a unit after an answer, perhaps variables in a gold ("2 xyz")
+    has_word: bool = False  # a bare word follows: a unit after an answer, or variables in a gold ("2 xyz")
 
 
 _SIMPLE_INTEGER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
@@ -227,6 +232,14 @@ _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b")
 _TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf)\s*\{(?P<text>[^{}]*)\}"
 )
+_SCALES = {
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+}
 _NUMBER = re.compile(
     rf"""
     (?:[0-9\s.,+\-*/×·÷()]+=\s*)*                      # "20*4 = 80" states its right-hand side
@@ -239,6 +252,7 @@ _NUMBER = re.compile(
       )
       | (?P<decimal>{_INTEGER}(?:\.[0-9]*)?|\.[0-9]+)
     )
+    (?:\s*(?P<scale>{"|".join(_SCALES)})\b)?
     \s*(?:\\?\$|[£€])?\s*
     (?P<percent>\\?%|percent(?:age)?\b|pct\b)?
     (?: {_TEXT_COMMAND.pattern}(?:\s*\^\s*\{{?\s*[23]\s*\}}?)?      # 864 \mbox{{ inches}}^2
@@ -249,8 +263,7 @@ _NUMBER = re.compile(
 )
 # Words after a number that are no unit: they change its value, or join it to something else.
 _NO_UNIT = frozenset(
-    "hundred thousand million billion trillion dozen half squared cubed factorial pi or and not to mod times"
-    " plus minus over choose sqrt sin cos tan log".split()
+    "half squared cubed factorial pi or and not to mod times plus minus over choose sqrt sin cos log".split()
 )
 
 
@@ -266,11 +279,13 @@ def _parse_number(text: str) -> _Number | None:
         return _Number(int(text.replace(",", "")))
     whole_text = _TEXT_COMMAND.fullmatch(text)
     match = _NUMBER.fullmatch(_strip_markup(whole_text["text"] if whole_text else text))
-    if match is None or not _NO_UNIT.isdisjoint((match["word"] or match["text"] or "").lower().split()):
+    if match is None:
         return None
+    words = (match["word"] or match["text"] or "").lower().split()
     value = _magnitude(match)
-    if value is None:
+    if value is None or not _NO_UNIT.isdisjoint(words):
         return None
+    value *= _SCALES.get(match["scale"] or " ".join(words[:1]), 1)
     negative = (match["sign"] == "-") != (match["inner"] == "-")
     return _Number(-value if negative else value, match["percent"] is not None, match["word"] is not None)
 
@@ -300,7 +315,7 @@ def _magnitude(match: re.Match[str]) -> int | Fraction | None:
 
 
 def _same_number(a: _Number, b: _Number) -> bool:
-    """Exact equality. A percent sign on one side only allows both readings: 50% is 50 (unit dropped) and 1/2."""
+    """Exact equality. A percent sign on one side only allows both readings: 50% is 50 and 1/2."""
     if a.value == b.value:
         return True
     if a.is_percent == b.is_percent:
@@ -322,10 +337,10 @@ _INSERTED_SPACE = re.compile(r"(?<![^\W_])\s+|\s+(?![^\W_])")
 def is_correct(completion_answer: str | None, gold: str) -> bool:
     r"""Whether an extracted answer equals the gold answer; `None` (no answer stated) is wrong.
 
-    Two plain numbers (thousands commas, `$`, `%`, units, trailing `.0`, fractions, mixed numbers) are
-    compared exactly. A gold number wants a number that is worked out: `20*4` is not 80, `20*4 = 80` is. All
-    else, LaTeX foremost, goes to math-verify (sets, intervals, matrices, symbolic equality; decimals agree
-    there to 6 places) after a comparison of the normalised texts. Words are compared regardless of case.
+    Two plain numbers (thousands commas, `$`, `%`, units, "million", trailing `.0`, fractions, mixed numbers)
+    are compared exactly. A gold number wants a number that is worked out: `20*4` is not 80, `20*4 = 80` is.
+    All else, LaTeX foremost, goes to math-verify (sets, intervals, matrices, symbolic equality; decimals
+    agree there to 6 places) after a comparison of the normalised texts. Words are compared regardless of case.
 
     Never raises on any text, and what is not decided within `TIME_LIMIT_S` is wrong; see the module's head.
     `RuntimeError` if math-verify cannot be started.
@@ -342,10 +357,14 @@ def is_correct(completion_answer: str | None, gold: str) -> bool:
     return _same_expression(completion_answer, gold)
 
 
+def _without_text_commands(text: str) -> str:
+    return _TEXT_COMMAND.sub(r" \1 ", _strip_markup(text)).strip()
+
+
 def _plain(text: str) -> str:
     r"""LaTeX without its typography: `\left`, spacing, `\text{}`, `$`, needless blanks; `(C)` as `C`."""
-    text = _TEXT_COMMAND.sub(r" \1 ", _strip_markup(text))
-    text = _INSERTED_SPACE.sub("", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+    text = _without_text_commands(text).replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
+    text = _INSERTED_SPACE.sub("", text)
     return text[1:-1] if re.fullmatch(r"\([a-zA-Z]\)", text) else text
 
 

@@ -1,0 +1,167 @@
+"""Seconds and trained tokens a step: ThinkTuningTrainer beside TRL's own GRPOTrainer, in one run, on the tiny student.
+
+    python benchmarks/step.py [--out benchmarks/step.json] [--steps 6] [--repeats 3]
+
+The contestants take turns (A B C A B C ...), so that a slow minute of the machine hits all alike; a figure is the median
+over all their steps but the first of each turn. Ratios are what to read; seconds belong to this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from thinktuning_lite.classroom import training_config
+from thinktuning_lite.evaluate import as_prompts, load_tiny_set
+from thinktuning_lite.models import load_classroom
+from thinktuning_lite.rewards import correctness_reward
+from thinktuning_lite.teacher import TINY_PROMPT
+from thinktuning_lite.trainer import ThinkTuningTrainer
+
+SPANS = {
+    "generate": "_generate_single_turn",
+    "teach": "_guide",
+    "score": "_calculate_rewards",
+    "forward": "compute_loss",
+}
+
+
+class Watch(TrainerCallback):
+    """Seconds of each step and of its parts, and the completion tokens trained on."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.now: dict[str, float] = defaultdict(float)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.now, self.began = defaultdict(float), time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.now["seconds"] = time.perf_counter() - self.began
+        self.now["generate"] -= self.now["teach"]  # guidance happens inside TRL's generation
+        self.steps.append(dict(self.now))
+
+    def time(self, trainer: GRPOTrainer) -> None:
+        """Wrap the trainer's methods with stopwatches."""
+        for span, method in SPANS.items():
+            if hasattr(trainer, method):
+                setattr(trainer, method, self._timed(span, getattr(trainer, method)))
+        trainer.accelerator.backward = self._timed("backward", trainer.accelerator.backward)
+        loss = trainer._compute_loss
+
+        def counted(model, inputs):
+            self.now["tokens"] += int(inputs["completion_mask"].sum())
+            return loss(model, inputs)
+
+        trainer._compute_loss = counted
+
+    def _timed(self, span, call):
+        def timed(*args, **kwargs):
+            began = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.now[span] += time.perf_counter() - began
+
+        return timed
+
+
+def plain_config(config) -> GRPOConfig:
+    """The same settings as a GRPOConfig, for TRL's own trainer."""
+    known = GRPOConfig.__dataclass_fields__
+    changed = {k: v for k, v in config.to_dict().items() if k in known and known[k].init}
+    return GRPOConfig(**{k: v for k, v in changed.items() if k not in ("generation_batch_size",)})
+
+
+def contestants(group_size: int, length: int) -> dict[str, dict]:
+    """Name -> settings; `trl` True means TRL's own trainer."""
+    shared = dict(num_generations=group_size, max_completion_length=length)
+    return {
+        "trl": dict(trl=True, arm="grpo", **shared),
+        "off": dict(trl=False, arm="grpo", **shared),
+        "guided": dict(trl=False, arm="intended", guided_fraction=1 / group_size, guidance_steps=10**6, **shared),
+    }
+
+
+def turn(settings: dict, steps: int, folder: Path) -> list[dict[str, float]]:
+    """A fresh trainer, `steps` steps; the first is dropped."""
+    settings = dict(settings)
+    trl, arm, length = settings.pop("trl"), settings.pop("arm"), settings["max_completion_length"]
+    config = training_config(arm, 0, folder, steps, rollout_log_steps=0, save_strategy="no", logging_steps=10**6, **settings)
+    model, tokenizer = load_classroom()
+    model.generation_config.min_new_tokens = None if length <= 128 else length  # forces the length of the growth series
+    data = Dataset.from_list(as_prompts(load_tiny_set("train")))
+    watch = Watch()
+    common = dict(processing_class=tokenizer, callbacks=[watch])
+    if trl:
+        trainer = GRPOTrainer(model, correctness_reward, plain_config(config), data, **common)
+    else:
+        trainer = ThinkTuningTrainer(model, correctness_reward, config, data, teacher_prompt=TINY_PROMPT, **common)
+    watch.time(trainer)
+    trainer.train()
+    return watch.steps[1:]
+
+
+def peak_megabytes() -> float:
+    """High-water mark of this process, MiB (Linux and macOS)."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if platform.system() == "Linux" else peak / 2**20
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Medians over steps; seconds per thousand trained tokens from the sums."""
+    keys = ("seconds", "generate", "teach", "score", "forward", "backward", "tokens")
+    out = {k: round(statistics.median(r.get(k, 0.0) for r in rows), 4) for k in keys}
+    out["seconds_per_1000_tokens"] = round(1000 * sum(r["seconds"] for r in rows) / sum(r["tokens"] for r in rows), 5)
+    return out
+
+
+def compare(group_size: int, length: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
+    """All contestants in turns."""
+    rows: dict[str, list] = defaultdict(list)
+    for _ in tqdm(range(repeats), desc=f"group {group_size}, length {length}", unit="round"):
+        for name, settings in contestants(group_size, length).items():
+            with tempfile.TemporaryDirectory() as folder:
+                rows[name] += turn(settings, steps, Path(folder))
+    out = {name: summary(r) for name, r in rows.items()}
+    out["ratios"] = {
+        "off / trl, seconds a step": round(out["off"]["seconds"] / out["trl"]["seconds"], 3),
+        "guided / trl, seconds a token": round(
+            out["guided"]["seconds_per_1000_tokens"] / out["trl"]["seconds_per_1000_tokens"], 3
+        ),
+    }
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    result = {
+        "machine": {"cores": torch.get_num_threads(), "processor": platform.machine(), "torch": torch.__version__},
+        "base (16 prompts x 8)": compare(8, 128, options.steps, options.repeats),
+        "group 16": compare(16, 128, options.steps, 1),
+    }
+    result["peak_MiB"] = round(peak_megabytes())
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
