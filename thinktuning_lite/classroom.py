@@ -11,25 +11,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import platform
 import shutil
 import subprocess
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils.logging import disable_progress_bar
 
 from thinktuning_lite import evaluate as E
 from thinktuning_lite.models import load_classroom
 from thinktuning_lite.problems import DATA
 from thinktuning_lite.rewards import correctness_reward
-from thinktuning_lite.teacher import TINY_PROMPT
+from thinktuning_lite.teacher import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.trainer import ThinkTuningConfig, ThinkTuningTrainer
 
 ARMS = ("grpo", "intended", "released", "luffy", "plain")
@@ -66,7 +71,7 @@ def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrid
         guided_fraction=0.0 if arm == "grpo" else 1 / GROUP_SIZE,
         guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
         teacher_max_new_tokens=160,
-        max_completion_length=128,
+        max_completion_length=176,
         num_generations=GROUP_SIZE,
         per_device_train_batch_size=32,
         gradient_accumulation_steps=PROMPTS_PER_STEP * GROUP_SIZE // 32,
@@ -93,11 +98,14 @@ def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrid
 class MetricsLog(TrainerCallback):
     """Appends every log of the trainer to metrics.jsonl and moves a progress bar."""
 
-    def __init__(self, path: Path, label: str) -> None:
-        self.path, self.label, self.bar = path, label, None
+    def __init__(self, path: Path, label: str, position: int | None = None) -> None:
+        self.path, self.label, self.position, self.bar = path, label, position, None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step")
+        self.bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", position=self.position,
+            leave=False,
+        )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:
@@ -123,19 +131,27 @@ def read_metrics(path: Path) -> list[dict]:
     return [rows[s] for s in sorted(rows)]
 
 
-def train_run(arm: str, seed: int, folder: Path, steps: int, **overrides: Any) -> ThinkTuningTrainer:
-    """Train one arm with one seed, or go on from its last checkpoint."""
+def train_run(
+    label: str,
+    config: ThinkTuningConfig,
+    *,
+    reward_funcs: Any = correctness_reward,
+    teacher_prompt: TeacherPrompt = TINY_PROMPT,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    bar: int | None = None,
+) -> ThinkTuningTrainer:
+    """Train the tiny student in config.output_dir, or go on from the last checkpoint there; `bar` places the bar."""
+    folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_classroom()
-    dataset = Dataset.from_list(E.as_prompts(E.load_tiny_set("train")))
     trainer = ThinkTuningTrainer(
         model,
-        correctness_reward,
-        training_config(arm, seed, folder, steps, **overrides),
-        dataset,
-        teacher_prompt=TINY_PROMPT,
+        reward_funcs,
+        config,
+        Dataset.from_list(E.as_prompts(E.load_tiny_set("train"))),
+        teacher_prompt=teacher_prompt,
         processing_class=tokenizer,
-        callbacks=[MetricsLog(folder / "metrics.jsonl", f"{arm}, seed {seed}")],
+        callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
@@ -159,37 +175,61 @@ def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int
     return out
 
 
+def run_side_by_side(jobs: list[tuple], workers: int | None = None) -> None:
+    """Run jobs, each (function, *arguments), in processes of one thread each (default: one a core).
+
+    A model this small gains more from a second run beside it than from a second thread. Each function gets a keyword
+    `bar`, the row of its progress bar. The first job that fails ends the rest.
+    """
+    if not jobs:
+        return
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(job[0], *job[1:], bar=1 + i % workers) for i, job in enumerate(jobs)]
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), desc="runs", unit="run", position=0):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def run(plan: Plan) -> dict[str, list[dict]]:
     """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms."""
-    results: dict[str, list[dict]] = {"base": []}
-    for seed in plan.seeds:
-        results["base"].append(_cached(plan.folder / f"base-seed{seed}", lambda s=seed: _evaluate_base(plan, s)))
-    for seed in plan.seeds:
-        for arm in plan.arms:
-            folder = plan.folder / f"{arm}-seed{seed}"
-            result = _cached(folder, lambda a=arm, s=seed, f=folder: _train_and_evaluate(plan, a, s, f))
-            results.setdefault(arm, []).append(result)
-    return results
+    wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
+    run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
+    return {
+        arm: [json.loads(result_path(plan, arm, seed).read_text()) for seed in plan.seeds]
+        for arm in ("base", *plan.arms)
+    }
 
 
-def _cached(folder: Path, compute: Any) -> dict:
-    path = folder / "result.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_json(path, compute())
-    return json.loads(path.read_text())
+def result_path(plan: Plan, arm: str, seed: int) -> Path:
+    return plan.folder / f"{arm}-seed{seed}" / "result.json"
 
 
-def _evaluate_base(plan: Plan, seed: int) -> dict:
-    return evaluate_policy(*load_classroom(), plan.sets, seed)
+def _job(plan: Plan, arm: str, seed: int, bar: int) -> None:
+    """One run in a process of its own; its result file is what marks it as done."""
+    quiet()
+    path = result_path(plan, arm, seed)
+    if arm == "base":
+        model, tokenizer = load_classroom()
+    else:
+        config = training_config(arm, seed, path.parent, plan.steps, learning_rate=plan.learning_rate)
+        trainer = train_run(f"{arm}, seed {seed}", config, bar=bar)
+        model, tokenizer = trainer.model, trainer.processing_class
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, evaluate_policy(model, tokenizer, plan.sets, seed))
 
 
-def _train_and_evaluate(plan: Plan, arm: str, seed: int, folder: Path) -> dict:
-    trainer = train_run(arm, seed, folder, plan.steps, learning_rate=plan.learning_rate)
-    return evaluate_policy(trainer.model, trainer.processing_class, plan.sets, seed)
+def quiet() -> None:
+    """No weight-loading bars and no advice that does not concern a tiny CPU run."""
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     partial = path.with_suffix(".partial")  # a kill between the two lines leaves no half-written result
     partial.write_text(json.dumps(value, indent=1) + "\n")
     partial.replace(path)
@@ -202,11 +242,11 @@ def table(results: dict[str, list[dict]]) -> str:
     lines = ["| set | policy | " + " | ".join(c[2] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name in next(iter(results.values()))[0]:
         for arm, seeds in results.items():
-            cells = [_cell([s[name][key] * unit for s in seeds]) for key, unit, _ in columns]
+            cells = [cell([s[name][key] * unit for s in seeds]) for key, unit, _ in columns]
             lines.append(f"| {name} | {_label(arm)} | " + " | ".join(cells) + " |")
         for arm in [a for a in results if a not in ("base", "grpo") and "grpo" in results]:
             pairs = list(zip(results[arm], results["grpo"], strict=True))
-            cells = [_cell([(a[name][k] - b[name][k]) * u for a, b in pairs], sign=True) for k, u, _ in columns]
+            cells = [cell([(a[name][k] - b[name][k]) * u for a, b in pairs], sign=True) for k, u, _ in columns]
             lines.append(f"| {name} | *{_label(arm)} minus GRPO, paired* | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -216,7 +256,7 @@ def _label(arm: str) -> str:
                                                 else f"ThinkTuning, {arm}")
 
 
-def _cell(values: list[float], sign: bool = False) -> str:
+def cell(values: list[float], sign: bool = False) -> str:
     mean, half = E.seed_interval(values)
     return f"{mean:{'+' if sign else ''}.1f} ± {half:.1f}"
 
@@ -244,10 +284,10 @@ def main() -> None:
     options = vars(parser.parse_args())
     fresh = options.pop("fresh")
     plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
-    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    quiet()
     if fresh and plan.folder.exists():
         shutil.rmtree(plan.folder)
-    _claim(plan)
+    claim(plan)
     done = (plan.folder / "results.json").exists()
     results = run(plan)
     _report(plan, results)
@@ -255,7 +295,7 @@ def main() -> None:
         print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
 
 
-def _claim(plan: Plan) -> None:
+def claim(plan: Plan) -> None:
     """Write the run's config, or refuse to mix two configs in one folder."""
     config = plan.folder / "config.json"
     if config.exists() and json.loads(config.read_text()) != plan.as_dict():
@@ -264,15 +304,15 @@ def _claim(plan: Plan) -> None:
             f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
         )
     plan.folder.mkdir(parents=True, exist_ok=True)
-    _write_json(config, plan.as_dict())
-    _write_json(plan.folder / "environment.json", environment())
+    write_json(config, plan.as_dict())
+    write_json(plan.folder / "environment.json", environment())
 
 
 def _report(plan: Plan, results: dict[str, list[dict]]) -> None:
     from thinktuning_lite import plots
 
     text = table(results)
-    _write_json(plan.folder / "results.json", results)
+    write_json(plan.folder / "results.json", results)
     (plan.folder / "table.md").write_text(text + "\n")
     runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
     plots.learning_curves({_label(a): r for a, r in runs.items()}).savefig(plan.folder / "curves.png", dpi=150)

@@ -44,7 +44,7 @@ def respond(
     questions: list[str],
     *,
     temperature: float = 1.0,
-    max_new_tokens: int = 160,
+    max_new_tokens: int = 240,
     seed: int = 0,
     batch_size: int = 128,
 ) -> list[list[int]]:

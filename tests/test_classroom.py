@@ -1,0 +1,180 @@
+"""The tiny classroom: tokenizer, generator, splits, shipped files, and that the student role stays a student."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinktuning_lite import evaluate as E
+from thinktuning_lite import make_classroom as M
+from thinktuning_lite import problems as P
+from thinktuning_lite.models import TINY_CLASSROOM, load_classroom
+from thinktuning_lite.rewards import extract_answer
+from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, parse_guidance
+
+PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_classroom()
+
+
+@given(PRINTABLE)
+@settings(max_examples=500, deadline=None)
+def test_tokenizer_round_trips_printable_ascii(text):
+    tokenizer = _tokenizer()
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+
+
+def _tokenizer(cache: list = []):  # noqa: B006 - hypothesis calls the test hundreds of times
+    if not cache:
+        cache.append(M.build_tokenizer())
+    return cache[0]
+
+
+def test_shipped_tokenizer_is_the_scripts(shipped):
+    assert shipped[1].get_vocab() == M.build_tokenizer().get_vocab()
+
+
+def test_generated_text_has_no_unknown_token_and_round_trips(shipped):
+    tokenizer, rng = shipped[1], random.Random(0)
+    for _ in range(300):
+        problem = M.draw_problem(rng)
+        messages, target = M.teacher_turn(rng, problem)
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + target
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids) == text
+
+
+def test_numbers_are_single_digits(shipped):
+    tokens = shipped[1].convert_ids_to_tokens(shipped[1].encode("23*41=943", add_special_tokens=False))
+    assert tokens == list("23*41=943")
+
+
+def test_checkpoint_is_small_and_a_llama(shipped):
+    model, _ = shipped
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert 0.5e6 < model.num_parameters() < 1.5e6
+    files = [f for folder in (TINY_CLASSROOM, P.DATA / "problems") for f in folder.iterdir() if f.name != "checkpoint.pt"]
+    assert sum(f.stat().st_size for f in files) <= 5 * 2**20
+
+
+def test_splits_share_no_chain_and_no_question():
+    seen: dict[str, str] = {}
+    for name, (split, *_rest) in P.TINY_SETS.items():
+        for row in E.load_tiny_set(name):
+            for key in (row["chain"], row["question"]):
+                assert seen.setdefault(key, split) == split, f"{key} is in two splits"
+
+
+def test_pretraining_draws_only_from_train():
+    rng = random.Random(1)
+    assert all(M.draw_problem(rng).split == "train" for _ in range(200))
+
+
+def test_chains_are_right():
+    for name in P.TINY_SETS:
+        for row in E.load_tiny_set(name):
+            value = None
+            for equation in row["chain"].split():
+                left, op, right, result = re.fullmatch(r"(\d+)([-+*])(\d+)=(\d+)", equation).groups()
+                assert value is None or int(left) == value
+                value = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}[op](int(left), int(right))
+                assert value == int(result) <= P.LARGEST
+            assert str(value) == row["answer"]
+
+
+def test_shipped_sets_are_what_the_generator_makes(tmp_path):
+    P.write_tiny_sets(tmp_path)
+    for made in tmp_path.iterdir():
+        assert made.read_text() == (P.DATA / "problems" / made.name).read_text()
+
+
+def test_student_turns_never_reflect_and_never_quote():
+    rng = random.Random(2)
+    for _ in range(5000):
+        text = M.student_turn(rng, M.draw_problem(rng))
+        assert re.fullmatch(r"(\d+[-+*]\d+=\d+\. )+\\boxed\{\d+\}", text), text
+        assert not E.REFLECTION.search(text) and not E.WORKED_ROUTE.search(text)
+        assert not any(q in text for q in QUOTES)
+    shipped = "".join(f.read_text() for f in (P.DATA / "problems").iterdir())
+    assert not any(q in shipped for q in QUOTES) and not E.REFLECTION.search(shipped)
+
+
+def test_student_skill_is_what_the_readme_says():
+    rng, products, sums = random.Random(3), [], []
+    for _ in range(4000):
+        for equation, right in M.careless_steps(rng, M.draw_problem(rng), **M.STUDENT_SKILL):
+            (products if "*" in equation else sums).append(right)
+    assert 0.11 < sum(products) / len(products) < 0.19
+    assert 0.94 < sum(sums) / len(sums) < 0.97
+
+
+def test_teacher_turns_are_well_formed_and_right():
+    rng = random.Random(4)
+    for _ in range(1000):
+        problem = M.draw_problem(rng)
+        _, text = M.teacher_turn(rng, problem)
+        guidance = parse_guidance(text)
+        assert guidance is not None
+        assert extract_answer(guidance.phrase) == problem.answer
+
+
+def test_detectors_on_labelled_text():
+    assert E.REFLECTION.search("3+4=7. \\boxed{7}\n\nWait, could 7 be wrong?")
+    assert E.WORKED_ROUTE.search("20*4=80. 3*4=12. 80+12=92")
+    assert not E.WORKED_ROUTE.search("23*4=92. 92-20=72")
+    assert not E.WORKED_ROUTE.search("20*4=80. 3*5=15")
+
+
+def test_generation_is_seeded(shipped):
+    questions = [r["question"] for r in E.load_tiny_set("validation")[:8]]
+    assert E.respond(*shipped, questions, seed=5) == E.respond(*shipped, questions, seed=5)
+
+
+@torch.no_grad()
+def test_student_role_cannot_write_the_teachers_tags(shipped):
+    """Even a student whose every bias points to the tags writes none: the generation config suppresses them."""
+    model, tokenizer = shipped
+    tags = M.tag_ids(tokenizer)
+    assert sorted(model.generation_config.suppress_tokens) == sorted(tags)
+    push = model.lm_head.register_forward_hook(lambda m, i, out: out.index_add(-1, torch.tensor(tags), torch.full((*out.shape[:-1], 6), 50.0)))
+    try:
+        ids = E.respond(model, tokenizer, ["Ana has 12 apples. Ana buys 7 more. How many apples does Ana have now?"] * 4)
+    finally:
+        push.remove()
+    assert not {i for row in ids for i in row} & set(tags)
+
+
+def test_unknown_split_and_length_are_refused():
+    with pytest.raises(ValueError, match="train, validation, test"):
+        P.generate_problem(random.Random(0), 2, "dev")
+    with pytest.raises(ValueError, match="at least 1 step"):
+        P.generate_problem(random.Random(0), 0, "train")
+    with pytest.raises(FileNotFoundError, match="validation"):
+        E.load_tiny_set("tests")
+    with pytest.raises(FileNotFoundError, match="make_classroom"):
+        load_classroom(Path("nowhere"))
+
+
+def test_quotes_are_of_the_tokenizers_words(shipped):
+    for quote in QUOTES:
+        ids = shipped[1].encode(" " + quote, add_special_tokens=False)
+        assert len(ids) <= 2 * len(quote.split()), f"{quote!r} falls apart into characters"
+
+
+def test_shipped_log_and_figures_are_there():
+    log = json.loads((TINY_CLASSROOM / "training_log.json").read_text())
+    assert log[-1]["loss"] < log[0]["loss"] / 10
+    readme = (TINY_CLASSROOM / "README.md").read_text()
+    assert "made so that checking helps" in readme and "| 2 steps |" in readme
+    assert len(BEHAVIOURS) == 4 and len(TAGS) == 3

@@ -1,0 +1,205 @@
+"""The movie-quote experiment: instil a behaviour that GRPO never samples, with its controls.
+
+    python -m thinktuning_lite.movie_quote [--name movie_quote] [--seeds 0 1 2] [--steps 60] [--arms ...] [--fresh]
+
+Every arm starts from the same student, sees the same problems and draws the same samples at its first step. Guidance
+is on for the first two thirds of the steps; what is left at the end is the student's own. Writes runs/<name>/ like the
+main job; interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from thinktuning_lite import classroom as C
+from thinktuning_lite import evaluate as E
+from thinktuning_lite.models import load_classroom
+from thinktuning_lite.rewards import behaviour_reward, correctness_reward
+from thinktuning_lite.teacher import QUOTES, TINY_PROMPT
+
+QUOTE = QUOTES[0]
+GUIDED_SHARE_OF_RUN = 2 / 3
+PROBE_EVERY = 5
+PROBLEMS_PER_PROBE = 96
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: the shaping (None: plain GRPO), whether the quote is rewarded, whether the guidance shows it."""
+
+    shaping: str | None
+    rewarded: bool = True
+    shown: bool = True
+    says: str = ""
+
+
+ARMS = {
+    "a-grpo": Arm(None, says="GRPO with the quote reward"),
+    "b-intended": Arm("intended", says="ThinkTuning, intended AAS"),
+    "c-released": Arm("released", says="ThinkTuning, released AAS"),
+    "d-luffy": Arm("luffy", says="ThinkTuning, LUFFY shaping"),
+    "e-plain": Arm("plain", says="ThinkTuning, weight 1"),
+    "f-unrewarded": Arm("released", rewarded=False, says="released AAS, quote shown but not rewarded"),
+    "g-unshown": Arm("released", shown=False, says="released AAS, quote rewarded but not shown"),
+}
+
+
+def ends_with(text: str, quote: str) -> bool:
+    """Whether a response ends with the quote, trailing white space aside."""
+    return text.rstrip().endswith(quote)
+
+
+def exactly_once(text: str, quote: str) -> bool:
+    """The condition of the reward: the quote occurs once, no more."""
+    return text.count(quote) == 1
+
+
+@torch.no_grad()
+def completion_logps(model: Any, tokenizer: Any, questions: list[str], completions: list[list[int]]) -> list[torch.Tensor]:
+    """Log-probabilities of each completion's tokens after the student's prompt, one (T,) tensor a row."""
+    out = []
+    was_training = model.training
+    model.eval()
+    for question, ids in zip(questions, completions, strict=True):
+        chat = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
+        logits = model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1].float()
+        out.append(logits.log_softmax(-1).gather(1, torch.tensor(ids).unsqueeze(1)).squeeze(1))
+    model.train(was_training)
+    return out
+
+
+def quote_logps(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str, float]:
+    """Mean log-probability (nats) of the quote after the right answer: its first token, and all of them together."""
+    quote_ids = tokenizer.encode(" " + quote, add_special_tokens=False)
+    solutions = [r["chain"].replace(" ", ". ") + f". \\boxed{{{r['answer']}}}" for r in rows]
+    completions = [tokenizer.encode(s, add_special_tokens=False) + quote_ids for s in solutions]
+    logps = completion_logps(model, tokenizer, [r["question"] for r in rows], completions)
+    tails = torch.stack([x[-len(quote_ids) :] for x in logps])
+    return {"first_token_logp": tails[:, 0].mean().item(), "quote_logp": tails.sum(1).mean().item()}
+
+
+def probe(model: Any, tokenizer: Any, start: Any, rows: list[dict], quote: str, seed: int) -> dict[str, float]:
+    """What one policy does on `rows`, sampled at T=1 and greedily; `kl` is the mean k1 per token from `start`, in nats."""
+    out: dict[str, float] = {}
+    for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+        ids = E.respond(model, tokenizer, [r["question"] for r in rows], temperature=temperature, seed=seed)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        scores = E.score(texts, [len(i) for i in ids], [r["answer"] for r in rows]).summary()
+        out[f"{name}/ends"] = sum(ends_with(t, quote) for t in texts) / len(texts)
+        out[f"{name}/once"] = sum(exactly_once(t, quote) for t in texts) / len(texts)
+        out |= {f"{name}/{k}": v for k, v in scores.items()}
+        if name == "sampled":
+            few = slice(0, 32)
+            asked = [r["question"] for r in rows[few]]
+            now, then = (torch.cat(completion_logps(m, tokenizer, asked, ids[few])) for m in (model, start))
+            out["kl"] = (now - then).mean().item()
+    return out | quote_logps(model, tokenizer, rows[:32], quote)
+
+
+class QuoteProbe(TrainerCallback):
+    """Probes the policy on validation problems every few steps and appends to probes.jsonl."""
+
+    def __init__(self, path: Path, quote: str, every: int = PROBE_EVERY) -> None:
+        self.path, self.quote, self.every = path, quote, every
+        self.start, self.tokenizer = load_classroom()
+        self.rows = E.load_tiny_set("validation")[:PROBLEMS_PER_PROBE]
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 0:
+            self._write(model, 0)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step % self.every == 0:
+            self._write(model, state.global_step)
+
+    def _write(self, model: Any, step: int) -> None:
+        random_state = torch.get_rng_state()  # the probe must not change what the run samples next
+        figures = probe(model, self.tokenizer, self.start, self.rows, self.quote, seed=0)
+        torch.set_rng_state(random_state)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step} | figures) + "\n")
+
+
+def train_arm(name: str, seed: int, folder: Path, steps: int, quote: str = QUOTE, bar: int | None = None) -> Any:
+    """Train one arm; returns the trainer. Probes go to folder/probes.jsonl, metrics to folder/metrics.jsonl."""
+    arm = ARMS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = C.training_config(
+        arm.shaping or "grpo", seed, folder, steps, guidance_steps=round(GUIDED_SHARE_OF_RUN * steps)
+    )
+    rewards = [correctness_reward, behaviour_reward(quote)] if arm.rewarded else [correctness_reward]
+    return C.train_run(
+        f"{name}, seed {seed}",
+        config,
+        reward_funcs=rewards,
+        teacher_prompt=TINY_PROMPT.with_quote(quote if arm.shown else None),
+        callbacks=(QuoteProbe(folder / "probes.jsonl", quote),),
+        bar=bar,
+    )
+
+
+def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str, dict[str, float]]:
+    """The finished policy on the three test sets (see `probe`)."""
+    start, _ = load_classroom()
+    return {name: probe(model, tokenizer, start, E.load_tiny_set(name), quote, seed) for name in C.TEST_SETS}
+
+
+def _job(plan: C.Plan, name: str, seed: int, bar: int) -> None:
+    C.quiet()
+    path = C.result_path(plan, name, seed)
+    if name == "base":
+        model, tokenizer = load_classroom()
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        trainer = train_arm(name, seed, path.parent, plan.steps, bar=bar)
+        model, tokenizer = trainer.model, trainer.processing_class
+    C.write_json(path, evaluate_arm(model, tokenizer, QUOTE, seed))
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """Markdown: mean over seeds and 95 % t-interval for each arm and test set."""
+    columns = (("greedy/ends", 100, "greedy ends with it, %"), ("sampled/ends", 100, "sampled ends with it, %"),
+               ("sampled/once", 100, "exactly once, %"), ("greedy/accuracy", 100, "right, greedy, %"),
+               ("sampled/accuracy", 100, "right at T=1, %"), ("sampled/length", 1, "tokens"), ("kl", 1, "KL, nats/token"))
+    lines = ["| set | arm | " + " | ".join(c[2] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name in C.TEST_SETS:
+        for arm, seeds in results.items():
+            cells = [C.cell([s[name][key] * unit for s in seeds]) for key, unit, _ in columns]
+            says = ARMS[arm].says if arm in ARMS else "the start"
+            lines.append(f"| {name} | {arm}: {says} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default="movie_quote")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    options = parser.parse_args()
+    plan = C.Plan(options.name, tuple(options.arms), tuple(options.seeds), options.steps)
+    if options.fresh:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+    C.claim(plan)
+    wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
+    C.run_side_by_side([(_job, plan, *job) for job in wanted if not C.result_path(plan, *job).exists()])
+    results = {a: [json.loads(C.result_path(plan, a, s).read_text()) for s in plan.seeds] for a in ("base", *plan.arms)}
+    C.write_json(plan.folder / "results.json", results)
+    text = table(results)
+    (plan.folder / "table.md").write_text(text + "\n")
+    print(f"\nQuote: {QUOTE}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
