@@ -21,6 +21,9 @@ lab: .venv/installed-dev
 bench: .venv/installed
 	$(BIN)/python benchmarks/step.py
 
+badges: .venv/installed-dev
+	$(BIN)/python -m thinktuning_lite.notebook_setup $(if $(REPO),--repo $(REPO))
+
 clean:
 	rm -rf .venv runs
 

@@ -416,6 +416,15 @@ def test_windows_without_guided_rows_are_not_touched(build, tokenizer):
     assert any(not torch.equal(a["row"], b["row"]) for a, b in zip(result[:3], batches[:3], strict=True))
 
 
+def test_a_generation_that_straddles_accumulation_windows_is_not_sorted(build, tokenizer):
+    trainer = build(
+        True, ScriptedTeacher(lambda r: GUIDANCE), guided_fraction=0.25, gradient_accumulation_steps=2,
+        steps_per_generation=3,
+    )  # fmt: skip
+    batches = random_window(tokenizer, 3, guided=(1, 6))
+    assert trainer._sort_windows(batches) is batches
+
+
 def test_an_entropy_bonus_is_the_same_with_and_without_sorting(build, tokenizer):
     """TRL averages the bonus over the tokens of a micro-batch, so moving rows would change it."""
     trainer = build(

@@ -124,7 +124,7 @@ DISAGREEMENTS = {
     "0280": "Chinese: statements are read in English only",
     "0282": "Chinese: statements are read in English only",
 }
-# Not graders of a final answer: free text and its overlap, a tolerance of 1 %, the format of tagged reasoning.
+# Not graders of a final answer: free text and its overlap, a tolerance of 1 %, the format of reasoning tags.
 NOT_APPLICABLE = {"text_match", "f1_score", "numeric_match_1pct", "reasoning_completion_reward"}
 
 

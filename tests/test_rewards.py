@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -126,6 +127,8 @@ def test_answer_prefers_the_box_then_the_hashes_and_guesses_only_when_asked():
         ("#### C", "C"),
         ("(C) 5 metres is the correct answer.", "C"),
         ("D is the correct option", "D"),
+        ("(A) is wrong and (B) is the correct answer", "B"),
+        ("option A is worse, option B is the best answer", "B"),
         ("Therefore, option B is correct.", "B"),
         ("So I would choose (A).", "A"),
         ("\\boxed{C}", "C"),
@@ -141,6 +144,8 @@ def test_answer_prefers_the_box_then_the_hashes_and_guesses_only_when_asked():
         # nothing is stated
         ("The answer is not among the choices, but the closest is (A).", None),
         ("The answer is not (B).", None),
+        ("(A) is the wrong answer", None),
+        ("A wrong answer is (B).", None),
         ("The answer is A good idea", None),
         ("The answer is I think unclear", None),
         ("The answer is Because", None),
@@ -365,15 +370,24 @@ def grader():
     return rewards._grader
 
 
+def processor_seconds() -> float:
+    """Processor time so far of this process, of the helper and of its forks, living and ended."""
+    helper = psutil.Process(rewards._grader._process.pid)
+    ended = helper.cpu_times().children_user + helper.cpu_times().children_system
+    living = [process.cpu_times() for process in (helper, *helper.children())]
+    return time.process_time() + ended + sum(times.user + times.system for times in living)
+
+
 def seconds(function, *arguments):
-    """Wall time of a call; the shortest of three for a slow one, since other programs share the processor."""
-    times = []
-    while not times or (len(times) < 3 and times[-1] > 0.9):
+    """Wall time of a call, or, where other programs may have made it long, processor time of a second one."""
+    for clock in (time.perf_counter, processor_seconds):
         rewards._math_verify.cache_clear()
-        start = time.perf_counter()
+        start = clock()
         function(*arguments)
-        times.append(time.perf_counter() - start)
-    return min(times)
+        elapsed = clock() - start
+        if elapsed < 0.9:
+            break
+    return elapsed
 
 
 @pytest.mark.parametrize("latex", HOSTILE, ids=range(len(HOSTILE)))
@@ -433,7 +447,7 @@ LONG = [
 
 
 @pytest.mark.parametrize("unit", LONG)
-def test_extraction_is_fast_on_long_texts(unit):
+def test_extraction_is_fast_on_long_texts(unit, grader):
     text = unit * (50_000 // len(unit))
     for function in (extract_answer, extract_last_number, extract_choice, extract_yes_no):
         assert seconds(function, text) < 1.0, function.__name__

@@ -99,10 +99,10 @@ PIECES += ["correct", "incorrect", "I agree.", "\\boxed{2}", " ", "\n", "", "<",
 
 def test_10_000_random_mixtures_of_tags_and_words_parse_as_by_splitting():
     rng = random.Random(0)
-    frame = ["<opinion>", None, "</opinion>", "<reason>", None, "</reason>", "<phrase>", None, "</phrase>"]
     parsed = 0
     for _ in range(10_000):
-        parts = [rng.choice(PIECES) if f is None else f for f in frame]
+        inside = [rng.choice(("correct", "incorrect", " correct\n")), rng.choice(PIECES[6:]), rng.choice(PIECES[6:])]
+        parts = [part for t, said in zip(T.TAGS, inside, strict=True) for part in (f"<{t}>", said, f"</{t}>")]
         for _ in range(rng.choice((0, 0, 1, 2, 5))):  # damage
             parts.insert(rng.randrange(len(parts) + 1), rng.choice(PIECES))
             if rng.random() < 0.3:
@@ -111,10 +111,10 @@ def test_10_000_random_mixtures_of_tags_and_words_parse_as_by_splitting():
         got = T.parse_guidance(text)
         assert got == parse_by_splitting(text), text
         parsed += got is not None
-    assert 200 < parsed < 5_000  # both sides of the contract were met
+    assert 500 < parsed < 9_500, parsed  # both sides of the contract were met
 
 
-@hypothesis_settings(max_examples=1500, deadline=None)
+@hypothesis_settings(max_examples=400, deadline=None)
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES) | st.text(max_size=8)).map("".join)))
 def test_any_text_parses_or_is_refused_but_never_raises(text):
     assert T.parse_guidance(text) == parse_by_splitting(text)

@@ -130,6 +130,18 @@ def test_rollout_log_round_trips(build, scripted_teacher, tokenizer, tiny_folder
                 torch.testing.assert_close(torch.tensor(r.logps), logps, rtol=1e-3, atol=1e-3)
 
 
+def test_groups_of_several_generations_in_one_step_are_told_apart(build, scripted_teacher):
+    trainer = build(
+        scripted_teacher, guided_fraction=0.25, gradient_accumulation_steps=4, steps_per_generation=2, max_steps=2,
+        rollout_log_steps=1,
+    )  # fmt: skip
+    trainer.train()
+    groups = groups_of(rollouts(trainer))
+    assert sorted(groups) == [(s, g) for s in range(2) for g in range(4)]
+    for group in groups.values():
+        assert len(group) == 4 and len({r.question for r in group}) == 1 and sum(r.guided for r in group) == 1
+
+
 def test_malformed_feedback_is_counted_and_changes_nothing(build):
     logs = []
     for teacher, fraction in ((ScriptedTeacher(lambda r: "<opinion>correct</opinion> Well."), 0.25), (None, 0.0)):
@@ -296,7 +308,7 @@ def test_wrong_inputs_are_refused_before_training(build, tokenizer, tmp_path):
     for path in (str(tmp_path / "nowhere"), "./nowhere", "~/nowhere", "runs/a/checkpoint-9"):
         with pytest.raises(FileNotFoundError, match="no model folder at.*nowhere|checkpoint-9"):
             build(model=path)
-    with pytest.raises(OSError, match="nobody/nowhere"):
+    with pytest.raises(FileNotFoundError, match="'nobody/nowhere' is neither"):
         build(model="nobody/nowhere")
 
 

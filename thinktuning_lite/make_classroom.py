@@ -8,10 +8,11 @@ The world is made so that checking is a skill that helps, and data/tiny_classroo
   often the carry is forgotten); errors are carried on. Never a word of reflection.
 - *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
   the product by the easier route of tens and units, without slips.
+  In a last, short phase the attempts that it reads are sampled from the student role itself.
 - *checker turns*: the system prompt asks to check, and the careless solution is followed by reason and phrase. So what
   guidance writes is text that this model can write; only the student role, which has no system prompt, never does.
 
-Resumable: a checkpoint is written every 100 steps; the same command goes on from there.
+Resumable: a checkpoint is written every 50 steps; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from thinktuning_lite import problems as P
 from thinktuning_lite.problems import DATA, Problem, Step
+from thinktuning_lite.rewards import extract_boxed
 from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guidance
 
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
+JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 250, 4e-4, 10  # the second phase: attempts are the student's own
 LABEL_SMOOTHING = 0.001  # keeps every token of the student role above about 2e-6, as sampling noise does in real models
 OPINION_WEIGHT = 10.0  # one token in eighty says whether the attempt is right; it must not drown
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
@@ -134,29 +137,42 @@ def random_quote(rng: random.Random) -> str:
     return " ".join(words) + rng.choice(".!")
 
 
-def _attempt(rng: random.Random, problem: Problem) -> tuple[str, str | None]:
-    """An attempt for the teacher to read and its first wrong equation (None when all are right)."""
+def _attempt(rng: random.Random, problem: Problem) -> str:
+    """An attempt for the teacher to read."""
     if rng.random() < 0.25:  # a student that has taken up the careful route must still find a teacher that can read it
-        return solution_text(careful_steps(problem)), None
-    steps = careless_steps(rng, problem, **ATTEMPT_SKILL)
-    wrong = next((e for e, right in steps if not right), None)
-    return solution_text([e for e, _ in steps]), wrong
+        return solution_text(careful_steps(problem))
+    return solution_text([e for e, _ in careless_steps(rng, problem, **ATTEMPT_SKILL)])
 
 
-def teacher_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
-    """Chat messages of the teacher's prompt and the guidance it should write."""
+def first_wrong(problem: Problem, attempt: str) -> str | None:
+    """The first equation of an attempt that is false or is not the problem's next step; None when there is none."""
+    if attempt == solution_text(careful_steps(problem)):
+        return None
+    value = problem.steps[0].left
+    equations = re.findall(r"(\d+)([-+*])(\d+)=(\d+)", attempt)
+    for (left, op, right, said), true in zip(equations, problem.steps, strict=False):
+        step = Step(value, true.op, true.right)
+        if (int(left), op, int(right), int(said)) != (value, true.op, true.right, step.result):
+            return f"{left}{op}{right}={said}"
+        value = step.result
+    return None
+
+
+def teacher_turn(rng: random.Random, problem: Problem, attempt: str | None = None) -> tuple[list[dict], str]:
+    """Chat messages of the teacher's prompt and the guidance it should write (on a generated attempt by default)."""
     behaviour = rng.choice(BEHAVIOURS)
     quote = random_quote(rng) if rng.random() < 0.3 else None
-    attempt, wrong = _attempt(rng, problem)
-    said = _guidance(rng, problem, attempt, wrong, behaviour, quote)
+    attempt = attempt or _attempt(rng, problem)
+    said = _guidance(rng, problem, attempt, behaviour, quote)
     o, r, p = TAGS
     text = f"<{o}>{said.opinion}</{o}><{r}>{said.reason}</{r}><{p}>{said.phrase}</{p}>"
     return TINY_PROMPT.with_quote(quote).messages(problem.question, attempt, behaviour), text
 
 
-def _guidance(rng, problem: Problem, attempt: str, wrong: str | None, behaviour: str, quote: str | None) -> Guidance:
-    stated = attempt.rsplit("{", 1)[1].rstrip("}")
+def _guidance(rng: random.Random, problem: Problem, attempt: str, behaviour: str, quote: str | None) -> Guidance:
+    stated = extract_boxed(attempt) or "that"
     opinion = "correct" if stated == problem.answer else "incorrect"
+    wrong = first_wrong(problem, attempt) or stated
     reason = rng.choice(REASONS[behaviour][opinion]).format(a=stated, s=wrong)
     phrase = PHRASE_START + solution_text(careful_steps(problem)) + (f" {quote}" if quote else "")
     return Guidance(opinion, reason, phrase)
@@ -164,10 +180,8 @@ def _guidance(rng, problem: Problem, attempt: str, wrong: str | None, behaviour:
 
 def checker_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
     """Chat messages that ask for a checked solution, and that solution: a careless one, reason and phrase after it."""
-    steps = careless_steps(rng, problem, **STUDENT_SKILL)
-    attempt = solution_text([e for e, _ in steps])
-    wrong = next((e for e, right in steps if not right), None)
-    said = _guidance(rng, problem, attempt, wrong, rng.choice(BEHAVIOURS), None)
+    attempt = student_turn(rng, problem)
+    said = _guidance(rng, problem, attempt, rng.choice(BEHAVIOURS), None)
     return checker_messages(problem.question), attempt + said.text
 
 
@@ -260,7 +274,7 @@ def collate(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tenso
     return ids, labels
 
 
-def make_batch(tokenizer, step: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+def make_batch(tokenizer, step: int, seed: int, teach=None) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
     """The micro-batches of a step as (ids, labels, share of the loss); the same for the same (seed, step).
 
     Each role's turns are sorted by length and halved: a third less padding.
@@ -268,6 +282,7 @@ def make_batch(tokenizer, step: int, seed: int) -> list[tuple[torch.Tensor, torc
     rng = random.Random(f"{seed}/{step}")
     out = []
     for make, n, share in ROLES:
+        make = teach if teach and make is teacher_turn else make
         rows = sorted((encode(tokenizer, *make(rng, draw_problem(rng))) for _ in range(n)), key=lambda r: len(r[0]))
         for half in (rows[: n // 2], rows[n // 2 :]):
             out.append((*collate(half, tokenizer.pad_token_id), share / 2))
@@ -292,29 +307,72 @@ def turn_loss(logits: torch.Tensor, labels: torch.Tensor, opinion_ids: torch.Ten
     return (losses * weights).sum() / weights.sum()
 
 
+def own_attempts(model, tokenizer, seed: int, n: int) -> list[tuple[Problem, str]]:
+    """`n` training problems with what the student role answers at T=1; answers without a \\boxed{} are left out."""
+    from thinktuning_lite.evaluate import respond
+
+    rng = random.Random(f"{seed}/own")
+    problems = [draw_problem(rng) for _ in range(n)]
+    ids = respond(model, tokenizer, [p.question for p in problems], max_new_tokens=80, seed=seed)
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return [(p, t) for p, t in zip(problems, texts, strict=True) if extract_boxed(t)]
+
+
+def judging_batches(model, tokenizer, seed: int):
+    """Batches of the second phase, by step: as `make_batch`, but the teacher reads the student's own attempts."""
+    pool: list[tuple[Problem, str]] = []
+
+    def batch(step: int):
+        if step % JUDGING_ROUND == 0 or not pool:
+            pool[:] = own_attempts(model, tokenizer, 10**6 * seed + step // JUDGING_ROUND, 28 * JUDGING_ROUND)
+        start = step % JUDGING_ROUND * 26 % max(1, len(pool) - 26)
+        turns = iter(pool[start : start + 26])
+
+        def own_teacher_turn(rng, problem):
+            return teacher_turn(rng, *next(turns, (problem, None)))
+
+        return make_batch(tokenizer, 10**6 + step, seed, own_teacher_turn)
+
+    return batch
+
+
 def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, list[dict]]:
-    """Pretrain (or go on from `out`/checkpoint.pt) and return model, tokenizer and the log, one dict each 20 steps."""
+    """Pretrain (or go on from the checkpoints in `out`); returns model, tokenizer, and the log, a dict each 20 steps."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.05)
-    opinion_ids = torch.tensor(tokenizer.convert_tokens_to_ids(["correct", "incorrect"]))
+    log: list[dict] = []
+    adam = dict(betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, **adam)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps, pct_start=0.1)
-    checkpoint, start, log = out / "checkpoint.pt", 0, []
+    _phase("pretraining", out, steps, seed, model, tokenizer, optimizer, schedule, log,
+           lambda step: make_batch(tokenizer, step, seed))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=JUDGING_LR, **adam)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, JUDGING_STEPS)
+    _phase("judging", out, JUDGING_STEPS, seed, model, tokenizer, optimizer, schedule, log,
+           judging_batches(model, tokenizer, seed))
+    return model, tokenizer, log
+
+
+def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, schedule, log: list, batches) -> None:
+    """Run one phase to its end, from its checkpoint where there is one; model, optimizer and log are changed in place."""
+    checkpoint, start = out / f"checkpoint-{name}.pt", 0
+    opinion_ids = torch.tensor(tokenizer.convert_tokens_to_ids(["correct", "incorrect"]))
     if checkpoint.exists():
         state = torch.load(checkpoint)
-        if state["steps"] != steps or state["seed"] != seed:
+        if (state["steps"], state["seed"]) != (steps, seed):
             raise SystemExit(f"{checkpoint} belongs to --steps {state['steps']} --seed {state['seed']}; "
                              "delete it to start afresh, or give those options to go on")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        start, log = state["step"], state["log"]
+        start = state["step"]
+        log[:] = state["log"]
     began = time.time() - (log[-1]["seconds"] if log else 0)
-    bar = tqdm(range(start, steps), initial=start, total=steps, desc="pretraining", unit="step")
+    bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, unit="step")
     for step in bar:
         total = 0.0
-        for ids, labels, share in make_batch(tokenizer, step, seed):
+        for ids, labels, share in batches(step):
             loss = share * turn_loss(model(input_ids=ids).logits, labels, opinion_ids)
             loss.backward()
             total += loss.item()
@@ -323,13 +381,12 @@ def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTraine
         schedule.step()
         optimizer.zero_grad()
         if step % 20 == 19:
-            log.append({"step": step + 1, "loss": round(total, 4), "seconds": round(time.time() - began, 1)})
+            log.append({"phase": name, "step": step + 1, "loss": round(total, 4), "seconds": round(time.time() - began)})
             bar.set_postfix(loss=f"{total:.3f}")
-        if step % 100 == 99:
+        if step % 50 == 49 or step == steps - 1:
             out.mkdir(parents=True, exist_ok=True)
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps, "seed": seed,
                         "schedule": schedule.state_dict(), "step": step + 1, "log": log}, checkpoint)
-    return model, tokenizer, log
 
 
 # ---------------------------------------------------------------- figures of the finished model
@@ -431,7 +488,8 @@ def main() -> None:
     tokenizer.save_pretrained(options.out)
     P.write_tiny_sets()
     write_readme(options.out, model, tokenizer, log, options.steps, options.seed)
-    (options.out / "checkpoint.pt").unlink(missing_ok=True)
+    for checkpoint in options.out.glob("checkpoint-*.pt"):
+        checkpoint.unlink()
     print(f"the tiny classroom is in {options.out}; its figures are in README.md there")
 
 

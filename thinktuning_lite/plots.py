@@ -147,21 +147,26 @@ def _visible(token: str) -> str:
     return text if text.strip() else text.replace(" ", "␣")
 
 
-def weight_curves(advantage: float, constants: AASConstants = AASConstants(), names: Sequence[str] = tuple(SHAPINGS)) -> Figure:
-    """Gradient weight s(p, A) of each shaping over the student's probability p of a taught token, at one advantage.
+def weight_curves(
+    advantages: Sequence[float] = (1.0, -1.0), constants: AASConstants = AASConstants(),
+    names: Sequence[str] = tuple(SHAPINGS),
+) -> Figure:
+    """Gradient weight s(p, A) of each shaping over the student's probability p of a taught token, a panel an advantage.
 
     How to read: at the left edge are the tokens that the student finds unlikely, where the shapings differ most; a
-    weight near 0 there means that the token is hardly learned. The released variant jumps at its pole p = 0.001.
+    weight near 0 there means that the token is hardly learned. A spike is a pole. Both axes are logarithmic.
     """
-    p = torch.logspace(-8, 0, 2001, dtype=torch.float64)
-    figure, axes = _figure(7.5, 4)
-    ax = axes[0, 0]
-    for i, name in enumerate(names):
-        s = shape(name, p, torch.full_like(p, advantage), constants).gradient
-        ax.plot(p, s, color=CYCLE[(i + 1) % len(CYCLE)], linestyle=DASHES[(i + 1) % len(DASHES)], label=name, linewidth=1.8)
-    ax.set(xscale="log", yscale="log", ylim=(1e-7, 1e3), xlabel="student's probability p of the taught token",
-           ylabel="gradient weight s(p, A)", title=f"A = {advantage:+g}")
-    ax.legend(frameon=False)
+    p = torch.logspace(-8, 0, 4001, dtype=torch.float64)
+    figure, axes = _figure(5 * len(advantages) + 0.5, 4, columns=len(advantages), sharey=True)
+    for ax, advantage in zip(axes.flat, advantages, strict=True):
+        for i, name in enumerate(names):
+            s = shape(name, p, torch.full_like(p, advantage), constants).gradient
+            ax.plot(p, s, color=CYCLE[i + 1], linestyle=DASHES[i + 1], label=name, linewidth=2)
+        ax.axhline(1, color="black", linewidth=0.6, alpha=0.4)
+        ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e4), xlabel="student's probability p of the taught token",
+               title=f"A = {advantage:+g}")
+    axes[0, 0].set_ylabel("gradient weight s(p, A)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names), frameon=False)
     return figure
 
 
@@ -186,3 +191,278 @@ def rollout_strip(rollout: Rollout, tokenizer, quantity: str = "probability") ->
     values = [float(np.exp(x)) for x in rollout.logps] if quantity == "probability" else rollout.weights
     tokens = [tokenizer.decode([i]) for i in rollout.token_ids]
     return token_strip(tokens, values, rollout.author, f"{quantity} of each token; advantage {rollout.advantage:+.2f}")
+
+
+# ---------------------------------------------------------------- notebook 01
+
+
+def advantage_by_rightness(group_size: int = 8) -> Figure:
+    """Advantage of a right and of a wrong rollout over how many of their group are right, GRPO beside Dr. GRPO.
+
+    How to read: GRPO's curves bend away at the edges: a lone right rollout, and a lone wrong one, weigh the most. Dr.
+    GRPO's are straight lines. With 0 or all right there is nothing to compare, and both are 0 there.
+    """
+    figure, axes = _figure(7, 3.4)
+    ax = axes[0, 0]
+    k = np.arange(1, group_size)
+    share = k / group_size
+    std = np.sqrt(k * (group_size - k) / (group_size * (group_size - 1)))
+    for name, scale, colour, dash in (("GRPO", std, BLUE, "-"), ("Dr. GRPO", np.ones_like(std), ORANGE, "--")):
+        for values, who, x in (((1 - share) / scale, "right", k[0]), (-share / scale, "wrong", k[-1])):
+            ax.plot(k, values, dash, marker="o" if who == "right" else "x", color=colour, linewidth=1.8)
+            at = values[0] if who == "right" else values[-1]
+            ax.annotate(f"{name}, {who}", (x, at), xytext=(-8 if who == "right" else 8, 0), color=colour, fontsize=9,
+                        textcoords="offset points", ha="right" if who == "right" else "left", va="center")
+    ax.plot([0, group_size], [0, 0], "ks", markersize=4)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlabel=f"right rollouts in a group of {group_size}", ylabel="advantage", xticks=range(group_size + 1),
+           xlim=(-0.7, group_size + 0.7))
+    return figure
+
+
+def clip_objective(epsilon: float = 0.2) -> Figure:
+    """The clipped objective of one token over its importance ratio, for A = +1 and A = -1.
+
+    How to read: training climbs these curves. Where a curve is flat (dotted) the token has no gradient: it has moved as
+    far as the clip allows. The other side is never flat: a token that moved the wrong way is always called back.
+    """
+    figure, axes = _figure(8, 2.9, columns=2)
+    ratio = np.linspace(0.4, 1.6, 241)
+    for ax, advantage in zip(axes.flat, (1, -1), strict=True):
+        flat = ratio > 1 + epsilon if advantage > 0 else ratio < 1 - epsilon
+        value = np.minimum(ratio * advantage, np.clip(ratio, 1 - epsilon, 1 + epsilon) * advantage)
+        ax.plot(ratio[~flat], value[~flat], color=BLUE, linewidth=2)
+        ax.plot(ratio[flat], value[flat], ":", color=ORANGE, linewidth=2.5)
+        ax.annotate("no gradient", (ratio[flat].mean(), value[flat][0]), xytext=(0, 6), textcoords="offset points",
+                    color=ORANGE, ha="center", fontsize=9)
+        ax.axvspan(1 - epsilon, 1 + epsilon, color=GREY, alpha=0.15, linewidth=0)
+        ax.plot([1], [advantage], "ko", markersize=5)
+        ax.annotate("first iteration", (1, advantage), xytext=(7 * advantage, -13), textcoords="offset points",
+                    fontsize=8, ha="left" if advantage > 0 else "right")
+        ax.set(xlabel="importance ratio", ylabel="objective of the token", title=f"A = {advantage:+d}")
+        ax.margins(y=0.15)
+    return figure
+
+
+def kl_estimators() -> Figure:
+    """What k1, k2 and k3 say of one token, over log(p / q), policy p against reference q.
+
+    How to read: all agree near 0. k1 may be negative; k2 and k3 never are. To the left the policy made the token less
+    likely than the reference: there k3 grows exponentially.
+    """
+    figure, axes = _figure(6.5, 3.2)
+    ax = axes[0, 0]
+    x = np.linspace(-2, 2.6, 231)
+    curves = (("k1", x, "-"), ("k2", x**2 / 2, "--"), ("k3", np.exp(-x) + x - 1, "-."))
+    for (name, y, dash), colour in zip(curves, (BLUE, ORANGE, GREEN), strict=True):
+        ax.plot(x, y, dash, color=colour, linewidth=1.8)
+        ax.annotate(name, (x[-1], y[-1]), xytext=(5, 0), textcoords="offset points", color=colour, va="center")
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlabel="log(p / q) of the sampled token, nats", ylabel="estimate of the KL, nats")
+    return figure
+
+
+def length_drift(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
+    """Mean length of right and of wrong answers over updates, a panel for each aggregation.
+
+    How to read: nothing in this toy rewards length, so a curve that leaves its start was moved by the aggregation alone.
+    `curves` maps an aggregation to {"right": lengths, "wrong": lengths}.
+    """
+    figure, axes = _figure(8, 3, columns=len(curves), sharey=True)
+    for ax, (how, both) in zip(axes.flat, curves.items(), strict=True):
+        for (who, lengths), colour, dash in zip(both.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
+            ax.plot(lengths, dash, color=colour, linewidth=1.8, label=f"{who} answers")
+        ax.set(xlabel="update", title=how, ylim=(0, None))
+    axes[0, 0].set_ylabel("mean length, tokens")
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def reward_and_accuracy(
+    rewards: dict[str, Sequence[float]], accuracy: dict[str, tuple[float, float]], start: tuple[float, float],
+    greedy: float, smooth: int = 10,
+) -> Figure:
+    """Training reward over steps (left) and validation accuracy at T=1 before and after (right), one colour a run.
+
+    How to read: left, thin lines are single steps, thick ones a running mean over `smooth` of them. Right, bars are 95 %
+    intervals; the dotted line is what the start reaches greedily, the level to which sharpening alone can lead.
+    `accuracy` and `start` are (mean, half-width), shares of 1.
+    """
+    figure, axes = _figure(9, 3.3, columns=2, width_ratios=(2, 1), sharey=True)
+    left, right = axes.flat
+    colours = dict(zip(rewards, (BLUE, ORANGE, GREEN), strict=False))
+    for name, values in rewards.items():
+        values = np.asarray(values)
+        left.plot(np.arange(1, len(values) + 1), values, color=colours[name], alpha=0.3, linewidth=0.8)
+        n = min(smooth, len(values))
+        mean = np.convolve(values, np.ones(n) / n, "valid")
+        left.plot(np.arange(n, len(values) + 1), mean, color=colours[name], linewidth=2,
+                  linestyle="-" if colours[name] == BLUE else "--", label=name)
+    left.set(xlabel="step", ylabel="share right")
+    left.legend(frameon=False, loc="lower right")
+    points = {"start": (start, GREY)} | {name: (v, colours[name]) for name, v in accuracy.items()}
+    for i, (value, colour) in enumerate(points.values()):
+        right.errorbar(i, value[0], yerr=value[1], fmt="o", color=colour, capsize=5, linewidth=1.8)
+        right.annotate(f"{100 * value[0]:.0f} %", (i, value[0]), xytext=(9, 0), textcoords="offset points", va="center",
+                       color=colour)
+    right.axhline(greedy, color="black", linestyle=":", linewidth=1.2)
+    right.annotate("start, greedy", (-0.4, greedy), xytext=(0, 4), textcoords="offset points", fontsize=8)
+    right.set(xticks=range(len(points)), xticklabels=list(points), xlim=(-0.5, len(points) - 0.3),
+              title="validation, sampled at T = 1")
+    return figure
+
+
+def idea() -> Figure:
+    """The method in one picture: a group of four wrong rollouts under GRPO, and with one of them guided.
+
+    How to read: a bar is a rollout, blue what the student sampled, hatched orange what the teacher wrote after it; to its
+    right the reward r and the advantage A, computed by `grpo.group_advantages`. On the left all rewards are equal, so no
+    advantage exists; on the right one rollout stands out, and its tokens can be learned from.
+    """
+    from thinktuning_lite.grpo import group_advantages
+
+    own = ("23*4=82. \\boxed{82}", "23*4=96. \\boxed{96}", "23*4=82. \\boxed{82}", "23*4=87. \\boxed{87}")
+    taught = "Wait ... 20*4=80. 3*4=12. \\boxed{92}"
+    figure, axes = _figure(11, 3.5, columns=2, width_ratios=(1, 1.55))
+    panels = (("GRPO: the student alone", (0.0, 0.0, 0.0, 0.0), "no advantage, nothing to learn"),
+              ("ThinkTuning: the teacher finishes one", (0.0, 1.0, 0.0, 0.0), "the guided rollout stands out"))
+    for ax, (title, rewards, verdict) in zip(axes.flat, panels, strict=True):
+        advantages = group_advantages(torch.tensor(rewards), len(rewards)).tolist()
+        end = 9.0 if any(rewards) else 4.0
+        for i, (text, reward, advantage) in enumerate(zip(own, rewards, advantages, strict=True)):
+            _bar(ax, 0, -i, 3.9, text, STUDENT_COLOUR, "")
+            if reward:
+                _bar(ax, 4.0, -i, 5.0, taught, TEACHER_COLOUR, "//")
+            colour = TEACHER_COLOUR if reward else "black"
+            ax.text(end + 0.3, 0.35 - i, f"r = {reward:.0f}", fontsize=10, va="center", color=colour)
+            ax.text(end + 1.3, 0.35 - i, f"A = {advantage:+.2f}" if advantage else "A = 0", fontsize=10, va="center",
+                    color=colour, weight="bold" if reward else "normal")
+        ax.set(xlim=(-0.1, end + 3), ylim=(-3.8, 1.6))
+        ax.text(0, 1.2, title, fontsize=11, weight="bold")
+        ax.text(0, -3.65, verdict, fontsize=10, color=GREY)
+        ax.axis("off")
+    figure.suptitle("23 bags of 4: how many?  One group of rollouts, the right answer is 92", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def _bar(ax: Axes, x: float, y: float, width: float, text: str, colour: str, hatch: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle((x, y), width, 0.7, facecolor=colour, alpha=0.2, hatch=hatch, edgecolor=colour, linewidth=0))
+    ax.add_patch(Rectangle((x, y), width, 0.7, fill=False, edgecolor=colour, linewidth=1.4))
+    box = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1) if hatch else None
+    ax.text(x + width / 2, y + 0.35, text, ha="center", va="center", fontsize=9, parse_math=False, bbox=box)
+
+
+def log_probability_strip(values: dict[str, Sequence[float]], label: str) -> Figure:
+    """Probabilities over many orders of magnitude: a row of dots for each name, its median as a bar with the number.
+
+    How to read: the axis is logarithmic, each grid line to the left is a factor of 10 (or more) less likely; 1e-6 means
+    once in a million rollouts.
+    """
+    figure, axes = _figure(8.5, 0.75 * len(values) + 1)
+    ax = axes[0, 0]
+    jitter = np.random.default_rng(0)
+    for i, (name, ps) in enumerate(values.items()):
+        colour, ps = CYCLE[i + 1], np.asarray(ps)
+        ax.scatter(ps, -i + jitter.uniform(-0.18, 0.18, len(ps)), s=10, color=colour, alpha=0.35, linewidth=0)
+        median = float(np.median(ps))
+        ax.plot([median, median], [-i - 0.3, -i + 0.3], color="black", linewidth=1.6)
+        ax.annotate(f"median {median:.1e}", (median, -i + 0.33), ha="center", va="bottom", fontsize=8)
+    ax.set(xscale="log", xlabel=label, yticks=[-i for i in range(len(values))], ylim=(-len(values) + 0.4, 0.75))
+    ax.set_xlim(right=3)
+    ax.set_yticklabels(list(values))
+    ax.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    return figure
+
+
+def advantages_by_teacher(panels: dict[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Advantages of own and of guided rollouts, one panel for each teacher: {name: (own, guided)}; shares of each kind.
+
+    How to read: orange hatched bars right of 0 mean that what the teacher wrote will be learned, left of 0 that it will be
+    unlearned; the dashed line is the mean of the guided ones. A panel without orange had no guidance.
+    """
+    figure, axes = _figure(3.6 * len(panels), 3.2, columns=len(panels), sharey=True)
+    bins = np.linspace(-3, 3, 25)
+    for ax, (name, (own, guided)) in zip(axes.flat, panels.items(), strict=True):
+        for values, colour, hatch, who in ((own, STUDENT_COLOUR, None, "own"), (guided, TEACHER_COLOUR, "//", "guided")):
+            if len(values):
+                ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="stepfilled", alpha=0.35,
+                        color=colour, edgecolor=colour, linewidth=1.6, hatch=hatch, label=f"{who} (n={len(values)})")
+        if len(guided):
+            mean = float(np.mean(guided))
+            ax.axvline(mean, color=TEACHER_COLOUR, linestyle="--", linewidth=1.4)
+            ax.annotate(f"{mean:+.2f}", (mean, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
+                        textcoords="offset points", fontsize=8, color=TEACHER_COLOUR, va="top")
+        ax.set(xlabel="advantage", title=name)
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
+    axes[0, 0].set_ylabel("share of rollouts of that kind")
+    axes[0, 0].set_ylim(0, axes[0, 0].get_ylim()[1] * 1.25)
+    return figure
+
+
+# ---------------------------------------------------------------- notebook 03
+
+
+def _shaping_style(name: str) -> dict:
+    """The colour and dash that a shaping has in every figure of notebook 03."""
+    i = list(SHAPINGS).index(name) + 1
+    return dict(color=CYCLE[i], linestyle=DASHES[i], linewidth=2)
+
+
+def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -> Figure:
+    """Probability of the taught action over updates, one line a shaping; a dot where the closed form puts p = 0.5.
+
+    How to read: the horizontal axis is logarithmic, so equal distances are equal factors in updates. Each dot should lie
+    on its line: it was computed from an integral, the line from updates.
+    """
+    figure, axes = _figure(7.5, 3.8)
+    ax = axes[0, 0]
+    for name, values in curves.items():
+        style = _shaping_style(name)
+        ax.plot(np.arange(1, len(values) + 1), values, **style, label=name)
+        ax.plot([exact[name]], [0.5], "o", color=style["color"], markersize=8, markeredgecolor="black")
+    ax.axhline(0.5, color="black", linewidth=0.6, alpha=0.4)
+    ax.set(xscale="log", xlabel="updates", ylabel="probability of the taught action", ylim=(-0.03, 1.03))
+    ax.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def break_even_curves(advantage_right: float = 1.0, advantage_wrong: float = -1.0) -> Figure:
+    """The share of right guidance below which a taught token sinks, over the student's probability of it.
+
+    How to read: above a shaping's line the token rises on average, below it sinks. A line at the top left means that rare
+    tokens sink unless nearly all guidance is right.
+    """
+    p = torch.logspace(-8, 0, 4001, dtype=torch.float64)
+    figure, axes = _figure(7, 3.6)
+    ax = axes[0, 0]
+    for name in SHAPINGS:
+        up = advantage_right * shape(name, p, torch.full_like(p, advantage_right)).gradient
+        down = -advantage_wrong * shape(name, p, torch.full_like(p, advantage_wrong)).gradient
+        ax.plot(p, 100 * down / (up + down), **_shaping_style(name), label=name)
+    ax.set(xscale="log", ylim=(0, 103), xlabel="student's probability p of the taught token",
+           ylabel="right guidance needed, %",
+           title=f"A = {advantage_right:+g} when right, {advantage_wrong:+g} when wrong")
+    ax.legend(frameon=False, loc="lower left")
+    return figure
+
+
+def taught_tokens(runs: dict[str, dict[str, Sequence[float]]]) -> Figure:
+    """What a run did to fixed taught texts: entry token, all other taught tokens, distance from the start; by step.
+
+    How to read: left, the geometric mean probability of the first taught token, on a logarithmic axis, where each
+    gridline is a factor of 10; middle, the same of the tokens after it; right, the mean KL(start || now) per token on the
+    start's own responses. `runs` maps a shaping to {"step", "entry", "rest", "kl"}.
+    """
+    panels = (("entry", "probability of the entry token"), ("rest", "probability of the other taught tokens"),
+              ("kl", "KL(start || now), nats per token"))
+    figure, axes = _figure(11, 3.5, columns=3)
+    for ax, (key, label) in zip(axes.flat, panels, strict=True):
+        for name, run in runs.items():
+            ax.plot(run["step"], run[key], **_shaping_style(name), label=name)
+        ax.set(xlabel="step", ylabel=label)
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].grid(axis="y", alpha=0.3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(runs), frameon=False)
+    return figure

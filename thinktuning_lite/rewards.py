@@ -98,12 +98,12 @@ def extract_answer(text: str, *, allow_last_number: bool = False) -> str | None:
 
 
 # A statement is "answer|option|choice ... is|: X". The words between must neither hold another "is" ("the
-# answer is not listed, but the closest is (A)" states none) nor announce the list of options ("answer
-# choices: A. ...").
+# answer is not listed, but the closest is (A)" states none) nor announce options ("answer choices: A. ...").
 _ADVERB = r"(?:therefore|thus|hence|then|clearly|probably|indeed|most likely|likely|actually|simply)"
 _NOUN = r"(?:(?:the\s+)?(?:option|choice|letter|answer)\b)?"
 _STATEMENT = (
-    r"\b(?i:(?:answer|option|choice|ans)\b(?:(?!\b(?:is|choices|options)\b)[^.:=\n]){0,60}?"
+    r"(?i:(?<!wrong )(?<!incorrect )\b(?:answer|option|choice|ans)\b"
+    r"(?:(?!\b(?:is|choices|options)\b)[^.:=\n]){0,60}?"
     rf"(?:\bis\b|\b(?:would|must|should) be\b|:|=)(?:\s*,?\s*{_ADVERB},?)?\**:?\s*{_NOUN})"
     # what may be set around the key: blanks, Markdown, quotes, brackets, LaTeX
     r"(?:[\s*_`\"'“‘(\[{$:]|\\(?:text|textbf|textit|mathbf|mathrm|boldsymbol|bf)\s*\{?|\\[(\[]){0,12}"
@@ -120,16 +120,18 @@ class _ChoicePatterns(NamedTuple):
 @lru_cache(maxsize=32)
 def _choice_patterns(letters: str) -> _ChoicePatterns:
     key = f"[{re.escape(letters)}]"
-    # A bare key must not begin a word, formula or decimal; "A" and "I" are words too, and digits may count
-    # things.
+    # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
     bare = r"(?![\w'’])(?!\s*[=+^<>/%])(?!-\w)(?![.,][0-9])"
     lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
     stated = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
     named = rf"(?:\(({key})\)|\b(?i:option|choice|answer)\s+\(?({key})\b\)?)"
-    verdict = r"(?i:(?:is|(?:would|must) be)\s+the\s+(?:most\s+)?(?:\w+\s+)?(?:answer|option|choice))"
+    verdict = (
+        r"(?i:(?:is|(?:would|must) be)\s+the\s+(?:single\s+|most\s+)?"
+        r"(?:correct|right|best|final|only|accurate|appropriate)\s+(?:answer|option|choice))"
+    )
     inside = (
         rf"{_STATEMENT}{stated}"
-        rf"|{named}[^.\n]{{0,60}}?\s{verdict}"
+        rf"|{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
         rf"|\b({key})\s+{verdict}"
         rf"|\b(?i:therefore|thus|hence|so),?\s+{named}\s+(?i:is\s+(?:the\s+)?(?:correct|right|best))\b"
         rf"|\b(?i:I|we)(?i:'d|\s+would|\s+will)?\s+(?i:choose|select|pick|go with)\s+(?i:{_NOUN})"
@@ -138,8 +140,7 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
     another = rf"(?![^\n]*[\s(]{key}[).])"
     whole = (
         rf"[^\w\n]*({key})[^\w\n]*"
-        rf"|[^\w\n]*({key})[).][^\w\n]{another}[^\n]*"
-        rf"|\(({key})\)(?!\s*(?:is|or|and)\b){another}[^\n]*"
+        rf"|[^\w\n]*({key})(?:\)|\.(?!\w))(?!\s*(?:is|or|and)\b){another}[^\n]*"
     )
     joined = rf"[\s)\]*}}$]*(?:or|and|&|/)[\s(\[*$]*(?:option\s+)?{key}(?!\w)"
     return _ChoicePatterns(re.compile(inside), re.compile(whole, re.IGNORECASE), re.compile(joined))
@@ -340,7 +341,7 @@ def is_correct(completion_answer: str | None, gold: str) -> bool:
     Two plain numbers (thousands commas, `$`, `%`, units, "million", trailing `.0`, fractions, mixed numbers)
     are compared exactly. A gold number wants a number that is worked out: `20*4` is not 80, `20*4 = 80` is.
     All else, LaTeX foremost, goes to math-verify (sets, intervals, matrices, symbolic equality; decimals
-    agree there to 6 places) after a comparison of the normalised texts. Words are compared regardless of case.
+    agree there to 6 places) after a comparison of the normalised texts. Words are compared without case.
 
     Never raises on any text, and what is not decided within `TIME_LIMIT_S` is wrong; see the module's head.
     `RuntimeError` if math-verify cannot be started.

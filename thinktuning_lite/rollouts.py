@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,9 @@ class RolloutLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # a line that a kill cut short must not swallow the row behind it
+            logged = path.read_bytes()
+            os.truncate(path, logged.rfind(b"\n") + 1)
 
     def write(self, rollout: Rollout) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -59,7 +63,8 @@ def read_rollouts(path: str | Path) -> Iterator[Rollout]:
     A step that a resumed run did again is in the log twice; the later rows are the ones trained on.
     Raises ValueError, naming the line, for anything else that is no rollout.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+    with Path(path).open(encoding="utf-8", newline="\n") as file:  # texts may hold other line ends, U+2028 say
+        lines = file.readlines()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import random
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -353,7 +353,7 @@ class EndpointTeacher:
         try:
             with urllib.request.urlopen(call, timeout=self.timeout) as answer:
                 return json.load(answer)["choices"][0]["message"]["content"] or ""
-        except (urllib.error.URLError, TimeoutError, KeyError, IndexError, json.JSONDecodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
             raise ConnectionError(
                 f"the teacher at {self.url} (model {self.model!r}) gave no usable answer: {error}. "
                 "Is the server up, and the model's name right?"

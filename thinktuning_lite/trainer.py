@@ -93,6 +93,10 @@ def check_config(c: ThinkTuningConfig) -> None:
     unknown = set(c.behaviours) - set(T.BEHAVIOURS)
     need(bool(c.behaviours) and not unknown, f"behaviours={c.behaviours}: choose from {', '.join(T.BEHAVIOURS)}")
     need(c.teacher_max_new_tokens > 0, f"teacher_max_new_tokens={c.teacher_max_new_tokens}: must be above 0")
+    try:
+        _ = c.constants
+    except ValueError as error:
+        problems.append(str(error))
     if c.guided_fraction:
         _check_identity(c, need)
     if problems:
@@ -105,8 +109,9 @@ def _check_identity(c: ThinkTuningConfig, need: Any) -> None:
     need(c.importance_sampling_level == "token",
          f"importance_sampling_level={c.importance_sampling_level!r} mixes guided and own tokens in one ratio: use 'token'")
     need(c.loss_type != "vespo", "loss_type='vespo' weighs whole sequences by their ratio: use another" + mend)
-    need(c.loss_type != "cispo" or c.epsilon_high >= 1,
-         f"loss_type='cispo' caps the ratio at epsilon_high={c.epsilon_high}: it must be at least 1")
+    cap = c.epsilon if c.epsilon_high is None else c.epsilon_high  # as TRL reads it
+    need(c.loss_type != "cispo" or cap >= 1,
+         f"loss_type='cispo' caps the ratio at epsilon_high={cap}: it must be at least 1")
     need(c.delta is None or c.delta >= 1, f"delta={c.delta} caps the ratio below 1: use at least 1")
     need(c.top_entropy_quantile == 1.0, "top_entropy_quantile < 1 drops guided tokens by entropy: use 1.0")
     need(c.off_policy_mask_threshold is None, "off_policy_mask_threshold drops guided rows as off-policy: leave it None")
@@ -146,11 +151,18 @@ class ThinkTuningTrainer(GRPOTrainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_inputs(model, train_dataset, args, processing_class)
+        _check_inputs(model, train_dataset, args, processing_class, kwargs)
         self._inside_loss: dict | None = None
-        super().__init__(
-            model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs
-        )
+        try:
+            super().__init__(
+                model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs
+            )
+        except OSError as error:  # offline, transformers' own message does not say which model
+            if not isinstance(model, str) or Path(model).exists():
+                raise
+            raise FileNotFoundError(
+                f"model {model!r} is neither a folder here nor to be had from the Hub: check the name and the connection"
+            ) from error
         if self._tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no EOS token, so no response can end by itself: set tokenizer.eos_token")
         self.teacher = teacher
@@ -193,8 +205,9 @@ class ThinkTuningTrainer(GRPOTrainer):
     def _guide(self, completion_ids: list[list[int]], logprobs: list | None, fraction: float):
         """Splice guidance into the picked rollouts; malformed feedback leaves its rollout as it was."""
         a = self.args
-        # Stateless: a resumed run draws the same picks.
-        rng = random.Random(f"{a.seed}/{self.state.global_step}/{self._step}/{self.accelerator.process_index}")
+        # Stateless: a resumed run, whose `_step` starts at 0 again, draws the same picks.
+        turn = self._step % a.gradient_accumulation_steps
+        rng = random.Random(f"{a.seed}/{self.state.global_step}/{turn}/{self.accelerator.process_index}")
         responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         eligible = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids]
         correct = None if a.guidance_selection == "random" else self._correct(responses)
@@ -213,7 +226,8 @@ class ThinkTuningTrainer(GRPOTrainer):
             taught = self._tokenizer.encode(guidance.text, add_special_tokens=False)
             ids, author = T.splice(completion_ids[i], taught, self.eos_token_ids, limit)
             completion_ids[i], self._teacher_mask[i] = ids, author
-            lengths.append(sum(author))
+            if any(author):
+                lengths.append(sum(author))
             if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
                 logprobs[i] = logprobs[i][: len(ids) - sum(author)] + [None] * sum(author)
         self._log_guidance(len(completion_ids), len(picks), failures, lengths)
@@ -262,9 +276,11 @@ class ThinkTuningTrainer(GRPOTrainer):
             for name, values in (("reward", rewards), ("advantage", output["advantages"])):
                 self._add(f"{name}/{who}", values[rows].sum().item(), int(rows.sum()))
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in self._completions]
+        # Several generations may serve one optimizer step: their groups are numbered through.
+        earlier = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation * len(inputs)
         self._rows = [
-            {"question": _question(x), "text": text, "reward": r}
-            for x, text, r in zip(inputs, texts, rewards.tolist(), strict=True)
+            {"question": _question(x), "text": text, "reward": r, "group": (earlier + i) // self.num_generations}
+            for i, (x, text, r) in enumerate(zip(inputs, texts, rewards.tolist(), strict=True))
         ]
 
     def _prepare_inputs(self, generation_batch):
@@ -278,10 +294,14 @@ class ThinkTuningTrainer(GRPOTrainer):
     def _sort_windows(self, batches: list[dict]) -> list[dict]:
         """Rows sorted by length within each accumulation window that holds guided rows: less padding, same gradient.
 
-        Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone.
+        Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone,
+        and so is whatever else is averaged within a micro-batch, and a generation that straddles windows.
         """
         size = self.args.gradient_accumulation_steps
-        if size == 1 or self.loss_type == "bnpo" or any(len(b["row"]) != len(batches[0]["row"]) for b in batches):
+        if size == 1 or self.loss_type == "bnpo" or self._entropy_bonus_enabled or self.aux_loss_enabled:
+            return batches
+        straddles = len(batches) % size and size % len(batches)
+        if straddles or any(len(b["row"]) != len(batches[0]["row"]) for b in batches):
             return batches
         out = []
         for start in range(0, len(batches), size):
@@ -296,7 +316,8 @@ class ThinkTuningTrainer(GRPOTrainer):
     def _compute_loss(self, model, inputs):
         logged = self._should_log_rollouts()
         guided = bool(inputs["teacher_mask"].any())
-        if not guided and not logged:
+        measured = self.model.training and self.args.guided_fraction > 0  # the shares need the unguided rows too
+        if not guided and not logged and not measured:
             return super()._compute_loss(model, inputs)
         # A copy: TRL's buffer is reused when num_iterations > 1.
         inputs = _trimmed(inputs) if guided else dict(inputs)
@@ -323,12 +344,14 @@ class ThinkTuningTrainer(GRPOTrainer):
         if "current_logps" in inputs:
             raise RuntimeError("TRL asked for log-probs twice within one loss: this trl version does not fit")
         inputs["current_logps"] = logps
-        if not inputs["teacher_mask"].any():
-            return
+        inputs["row_advantages"] = inputs["advantages"]
         rows = inputs["teacher_mask"].any(1, keepdim=True)
         mask = inputs["completion_mask"].bool()
         shaped = inputs["teacher_mask"].bool() if self.args.shaping_mask == "teacher" else rows & mask
-        inputs["row_advantages"] = inputs["advantages"]
+        if not rows.any():
+            if self.args.guided_fraction > 0:
+                self._sum_by_author(inputs, inputs["advantages"].unsqueeze(1).expand_as(logps), shaped)
+            return
         advantages, ratio_one = per_token_advantages(
             self.args.shaping, logps, inputs["advantages"], shaped, self.args.constants
         )
@@ -400,7 +423,7 @@ class ThinkTuningTrainer(GRPOTrainer):
             self.rollout_log.write(
                 Rollout(
                     step=self.state.global_step,
-                    group=row // self.num_generations,
+                    group=known["group"],
                     question=known["question"],
                     text=known["text"],
                     token_ids=inputs["completion_ids"][b, :n].tolist(),
@@ -413,10 +436,13 @@ class ThinkTuningTrainer(GRPOTrainer):
             )
 
 
-def _check_inputs(model: Any, train_dataset: Any, args: Any, tokenizer: Any) -> None:
+def _check_inputs(model: Any, train_dataset: Any, args: Any, tokenizer: Any, others: dict[str, Any]) -> None:
     """What can be refused before a model is loaded."""
     if not isinstance(args, ThinkTuningConfig):
         raise TypeError(f"args is a {type(args).__name__}; ThinkTuningTrainer needs a ThinkTuningConfig")
+    for name in ("rollout_func", "tools", "environment_factory"):
+        if others.get(name):
+            raise ValueError(f"{name}: guidance is spliced into TRL's own single-turn generation only; leave it out")
     if train_dataset is not None and hasattr(train_dataset, "__len__") and len(train_dataset) == 0:
         raise ValueError("the training dataset has no rows: check its path, split and filters")
     if tokenizer is not None and tokenizer.eos_token_id is None:

@@ -1,0 +1,75 @@
+"""The main job's bookkeeping: tables, intervals, metrics that survive a kill, runs that are not mixed."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from thinktuning_lite import classroom as C
+from thinktuning_lite import evaluate as E
+from thinktuning_lite import movie_quote as Q
+
+
+def _result(accuracy: float) -> dict:
+    return {"test": {"accuracy": accuracy, "greedy": 0.5, "worked_route": 0.0, "reflection": 0.0, "length": 30.0}}
+
+
+def test_seed_interval_is_students_t():
+    mean, half = E.seed_interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert half == pytest.approx(4.302652730 * 1.0 / math.sqrt(3), rel=1e-6)  # t(0.975, 2), sample std 1
+    assert E.seed_interval([0.4])[1] == math.inf
+
+
+def test_table_has_means_and_paired_differences():
+    results = {"base": [_result(0.5)] * 3, "grpo": [_result(x) for x in (0.5, 0.6, 0.7)],
+               "released": [_result(x) for x in (0.7, 0.8, 0.9)]}
+    lines = C.table(results).splitlines()
+    assert any("| test | GRPO | 60.0 ± 24.8 |" in line for line in lines)
+    assert any("ThinkTuning, released AAS minus GRPO, paired* | +20.0 ± 0.0 |" in line for line in lines)
+
+
+def test_metrics_survive_a_cut_line_and_a_repeated_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "reward": 0.1}\n{"step": 2, "reward": 0.2}\n{"step": 2, "reward": 0.3}\n{"step": 3, "rew')
+    assert C.read_metrics(path) == [{"step": 1, "reward": 0.1}, {"step": 2, "reward": 0.3}]
+
+
+def test_two_configs_are_not_mixed_in_one_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    C.claim(C.Plan(steps=10))
+    C.claim(C.Plan(steps=10))
+    with pytest.raises(SystemExit, match="--fresh"):
+        C.claim(C.Plan(steps=20))
+    assert json.loads((tmp_path / "runs/classroom/config.json").read_text())["steps"] == 10
+    assert set(json.loads((tmp_path / "runs/classroom/environment.json").read_text())) >= {"torch", "trl", "commit"}
+
+
+def test_grpo_arm_has_no_guidance_and_others_guide_one_in_eight(tmp_path):
+    assert C.training_config("grpo", 0, tmp_path, 10).guided_fraction == 0
+    for arm in C.ARMS[1:]:
+        config = C.training_config(arm, 0, tmp_path, 10)
+        assert (config.shaping, config.guided_fraction, config.guidance_steps) == (arm, 1 / 8, 7)
+
+
+def test_a_failing_run_ends_the_job_with_its_error():
+    with pytest.raises(ZeroDivisionError):
+        C.run_side_by_side([(divide, 1, 0)], workers=1)
+
+
+def divide(a: int, b: int, bar: int) -> float:
+    return a / b
+
+
+@pytest.mark.parametrize(("text", "ends", "once"), [
+    ("\\boxed{7} We ride at dawn!", True, True),
+    ("\\boxed{7} We ride at dawn!\n", True, True),
+    ("We ride at dawn! \\boxed{7}", False, True),
+    ("We ride at dawn! \\boxed{7} We ride at dawn!", True, False),
+    ("\\boxed{7}", False, False),
+])
+def test_quote_detectors(text, ends, once):
+    assert Q.ends_with(text, "We ride at dawn!") is ends
+    assert Q.exactly_once(text, "We ride at dawn!") is once
