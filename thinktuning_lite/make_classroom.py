@@ -37,9 +37,10 @@ from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guid
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
-JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 250, 4e-4, 10  # the second phase: attempts are the student's own
-LABEL_SMOOTHING = 0.001  # keeps every token of the student role above about 2e-6, as sampling noise does in real models
-OPINION_WEIGHT = 10.0  # one token in eighty says whether the attempt is right; it must not drown
+JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 300, 1e-3, 10  # the second phase: attempts are the student's own
+# Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
+LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
+OPINION_WEIGHT = {"pretraining": 10, "judging": 20}  # one token in eighty says whether the attempt is right
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
 ATTEMPT_SKILL = dict(product_right=0.50, slip=0.10)  # what the teacher role reads while it learns
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -297,13 +298,15 @@ def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[lis
 ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.4), (checker_turn, 8, 0.15))  # turns, loss share
 
 
-def turn_loss(logits: torch.Tensor, labels: torch.Tensor, opinion_ids: torch.Tensor) -> torch.Tensor:
+def turn_loss(
+    logits: torch.Tensor, labels: torch.Tensor, opinion_ids: torch.Tensor, phase: str
+) -> torch.Tensor:
     """Mean smoothed cross-entropy over target tokens, the opinion token counted OPINION_WEIGHT times."""
     labels = labels[:, 1:].flatten()
     losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels, reduction="none", label_smoothing=LABEL_SMOOTHING
+        logits[:, :-1].flatten(0, 1), labels, reduction="none", label_smoothing=LABEL_SMOOTHING[phase]
     )
-    weights = (labels != -100) * (1 + (OPINION_WEIGHT - 1) * torch.isin(labels, opinion_ids))
+    weights = (labels != -100) * (1 + (OPINION_WEIGHT[phase] - 1) * torch.isin(labels, opinion_ids))
     return (losses * weights).sum() / weights.sum()
 
 
@@ -373,7 +376,7 @@ def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, 
     for step in bar:
         total = 0.0
         for ids, labels, share in batches(step):
-            loss = share * turn_loss(model(input_ids=ids).logits, labels, opinion_ids)
+            loss = share * turn_loss(model(input_ids=ids).logits, labels, opinion_ids, name)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

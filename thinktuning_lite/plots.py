@@ -159,10 +159,9 @@ def weight_curves(
     p = torch.logspace(-8, 0, 4001, dtype=torch.float64)
     figure, axes = _figure(5 * len(advantages) + 0.5, 4, columns=len(advantages), sharey=True)
     for ax, advantage in zip(axes.flat, advantages, strict=True):
-        for i, name in enumerate(names):
+        for name in names:
             s = shape(name, p, torch.full_like(p, advantage), constants).gradient
-            ax.plot(p, s, color=CYCLE[i + 1], linestyle=DASHES[i + 1], label=name, linewidth=2)
-        ax.axhline(1, color="black", linewidth=0.6, alpha=0.4)
+            ax.plot(p, s, label=name, **_shaping_style(name))
         ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e4), xlabel="student's probability p of the taught token",
                title=f"A = {advantage:+g}")
     axes[0, 0].set_ylabel("gradient weight s(p, A)")
@@ -368,7 +367,7 @@ def log_probability_strip(values: dict[str, Sequence[float]], label: str) -> Fig
         ax.scatter(ps, -i + jitter.uniform(-0.18, 0.18, len(ps)), s=10, color=colour, alpha=0.35, linewidth=0)
         median = float(np.median(ps))
         ax.plot([median, median], [-i - 0.3, -i + 0.3], color="black", linewidth=1.6)
-        ax.annotate(f"median {median:.1e}", (median, -i + 0.33), ha="center", va="bottom", fontsize=8)
+        ax.annotate(f"median {median:.2g}", (median, -i + 0.33), ha="center", va="bottom", fontsize=8)
     ax.set(xscale="log", xlabel=label, yticks=[-i for i in range(len(values))], ylim=(-len(values) + 0.4, 0.75))
     ax.set_xlim(right=3)
     ax.set_yticklabels(list(values))
@@ -405,7 +404,9 @@ def advantages_by_teacher(panels: dict[str, tuple[Sequence[float], Sequence[floa
 
 
 def _shaping_style(name: str) -> dict:
-    """The colour and dash that a shaping has in every figure of notebook 03."""
+    """The colour and dash that a shaping has in every figure of notebook 03; plain is a broad band, for others lie on it."""
+    if name == "plain":
+        return dict(color=PURPLE, linestyle="-", linewidth=6, alpha=0.4, zorder=1)
     i = list(SHAPINGS).index(name) + 1
     return dict(color=CYCLE[i], linestyle=DASHES[i], linewidth=2)
 

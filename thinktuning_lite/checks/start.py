@@ -37,7 +37,7 @@ def useful_groups(answer: Callable[[Sequence[Sequence[float]]], float]) -> Resul
     if isclose(said, 0.8):
         return hint("You count the groups with a right *or* a wrong rollout. All right is as useless as all wrong: "
                     "then every reward equals the group's mean.")
-    if isclose(said, 0.5):
+    if isclose(said, 0.55):
         return hint("That is the mean reward. Ask of each group whether its rewards differ, then take the share.")
     if isclose(said, 3.0):
         return hint("You return a number of groups: divide by how many there are.")

@@ -1,0 +1,49 @@
+"""environment.yml (conda) and pyproject.toml (pip) ask for the same packages, and these are the ones tested here."""
+
+from __future__ import annotations
+
+import platform
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+PIP_PART = next(part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict))
+
+
+def by_name(pins: list[str]) -> dict[str, SpecifierSet]:
+    return {Requirement(pin).name: Requirement(pin).specifier for pin in pins}
+
+
+def test_conda_and_pip_ask_for_the_same_versions():
+    assert len(by_name(PIP_PART)) == len(PIP_PART), "a package stands twice in environment.yml"
+    assert by_name(PIP_PART) == by_name(PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["gpu"])
+
+
+def test_condas_python_is_allowed_by_pyproject():
+    [python] = [part for part in CONDA["dependencies"] if str(part).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+    assert SpecifierSet(PROJECT["requires-python"]).contains(platform.python_version())
+
+
+def test_gpu_pins_do_not_contradict_dev_pins():
+    dev, gpu = by_name(EXTRAS["dev"]), by_name(EXTRAS["gpu"])
+    assert all(dev[name] == gpu[name] for name in set(dev) & set(gpu))
+
+
+@pytest.mark.parametrize("pin", PROJECT["dependencies"] + EXTRAS["dev"])
+def test_what_is_installed_here_is_what_is_pinned(pin: str):
+    requirement = Requirement(pin)
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        pytest.fail(f"{pin} is not installed: pip install -e '.[dev]'")
+    assert requirement.specifier.contains(installed, prereleases=True), f"{requirement.name} {installed} is not {pin}"
