@@ -1,6 +1,6 @@
 """The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
 
-    python -m thinktuning_lite.classroom [--name classroom] [--seeds 0 1 2] [--steps 48] [--arms grpo intended] [--fresh]
+    python -m thinktuning_lite.classroom [--name classroom] [--seeds 0 1 2] [--steps 48] [--arms grpo released] [--fresh]
 
 Everything goes to runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl,
 checkpoints, result.json), results.json, table.md, curves.png, advantages.png. Interrupted, the same command goes on
@@ -50,7 +50,7 @@ class Plan:
     """What one invocation trains and evaluates. `arms`: "grpo", or a shaping's name for ThinkTuning under it."""
 
     name: str = "classroom"
-    arms: tuple[str, ...] = ("grpo", "intended")
+    arms: tuple[str, ...] = ("grpo", "released")
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 48
     learning_rate: float = 5e-5

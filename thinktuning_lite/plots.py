@@ -414,8 +414,8 @@ def _shaping_style(name: str) -> dict:
 def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -> Figure:
     """Probability of the taught action over updates, one line a shaping; a dot where the closed form puts p = 0.5.
 
-    How to read: the horizontal axis is logarithmic, so equal distances are equal factors in updates. Each dot should lie
-    on its line: it was computed from an integral, the line from updates.
+    How to read: both axes are logarithmic, so equal distances are equal factors. Each dot should lie on its line: it was
+    computed from an integral, the line from updates.
     """
     figure, axes = _figure(7.5, 3.8)
     ax = axes[0, 0]
@@ -424,7 +424,7 @@ def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -
         ax.plot(np.arange(1, len(values) + 1), values, **style, label=name)
         ax.plot([exact[name]], [0.5], "o", color=style["color"], markersize=8, markeredgecolor="black")
     ax.axhline(0.5, color="black", linewidth=0.6, alpha=0.4)
-    ax.set(xscale="log", xlabel="updates", ylabel="probability of the taught action", ylim=(-0.03, 1.03))
+    ax.set(xscale="log", yscale="log", xlabel="updates", ylabel="probability of the taught action", ylim=(None, 1.5))
     ax.legend(frameon=False, loc="upper left")
     return figure
 
