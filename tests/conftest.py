@@ -1,7 +1,7 @@
-"""What the trainer's tests share: a tiny random policy with the project's tokenizer, a data set, teachers, trainers.
+"""What the trainer's tests share: a tiny random policy with the project's tokenizer, data, a teacher, settings.
 
-Everything runs offline on one core. The policy is random, so that no test leans on what a checkpoint has learnt; its
-weights are drawn wide, so that token probabilities range from far below AAS's gamma to nearly 1.
+Everything runs offline on one core. The policy is random, so that no test leans on what a checkpoint has learnt;
+its weights are drawn wide, so that token probabilities range from far below AAS's gamma to nearly 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from thinktuning_lite.make_classroom import build_tokenizer  # noqa: E402
 from thinktuning_lite.problems import generate_problems  # noqa: E402
 from thinktuning_lite.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
 
-GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
+GUIDANCE = (
+    "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +41,18 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedT
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, initializer_range=0.4,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -82,8 +93,8 @@ def scripted_teacher() -> ScriptedTeacher:
 def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[..., dict[str, Any]]:
     """Keyword arguments of GRPOConfig for seconds on one core; overrides win.
 
-    Sampling is confined to a few tokens, EOS among them, and EOS is forced at the end: responses differ in length and
-    all end by themselves, so all are eligible for guidance.
+    Sampling is confined to a few tokens, EOS among them, and EOS is forced at the end: responses differ in length
+    and all end by themselves, so all are eligible for guidance.
     """
     said = tokenizer.encode("0123456789+-= has more", add_special_tokens=False) + [tokenizer.eos_token_id]
     sampling = {
@@ -94,10 +105,24 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
 
     def make(**overrides: Any) -> dict[str, Any]:
         defaults = dict(
-            output_dir=str(tmp_path / f"run{next(runs)}"), per_device_train_batch_size=4, num_generations=4,
-            max_completion_length=16, generation_kwargs=sampling, loss_type="grpo", learning_rate=1e-3,
-            lr_scheduler_type="constant", max_steps=2, logging_steps=1, save_strategy="no", seed=3, report_to="none",
-            use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True, log_level="error",
+            output_dir=str(tmp_path / f"run{next(runs)}"),
+            per_device_train_batch_size=4,
+            num_generations=4,
+            max_completion_length=16,
+            generation_kwargs=sampling,
+            loss_type="grpo",
+            learning_rate=1e-3,
+            lr_scheduler_type="constant",
+            max_steps=2,
+            logging_steps=1,
+            save_strategy="no",
+            seed=3,
+            report_to="none",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            log_level="error",
             dataloader_pin_memory=False,
         )
         return defaults | overrides

@@ -1,8 +1,8 @@
 """The trainer's loss against TRL's own and against autograd of the closed form of each shaping.
 
-Three questions. Without guided tokens, is every bit TRL's? With them, is the gradient of TRL's loss under the seam the
-one of "shaped loss on guided tokens, GRPO on the others", summed as that loss type sums? And do the refused options
-really break that, so that refusing them is right?
+Three questions. Without guided tokens, is every bit TRL's? With them, is the gradient of TRL's loss under the
+seam the one of "shaped loss on guided tokens, GRPO on the others", summed as that loss type sums? And do the
+refused options really break that, so that refusing them is right?
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from thinktuning_lite.teacher import ScriptedTeacher
 from thinktuning_lite.trainer import ThinkTuningConfig, ThinkTuningTrainer
 
 LOSSES: dict[str, dict[str, Any]] = {
-    "grpo": {}, "bnpo": {}, "dr_grpo": {}, "dapo": {}, "luspo": {}, "sapo": {}, "cispo": {"epsilon_high": 5.0},
+    "grpo": {}, "bnpo": {}, "dr_grpo": {}, "dapo": {}, "luspo": {}, "sapo": {},
+    "cispo": {"epsilon_high": 5.0},
 }  # fmt: skip
 NO_BIAS = {"use_bias_correction_kl": False}
-GUIDED: dict[str, Any] = {"guided_fraction": 0.25, "guidance_steps": 9}  # one of each group of 4, from the first step
+GUIDED: dict[str, Any] = {
+    "guided_fraction": 0.25,
+    "guidance_steps": 9,
+}  # one of each group of 4, from the first step
 
 
 @pytest.fixture
@@ -36,7 +40,9 @@ def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., GRPOTraine
         model = LlamaForCausalLM.from_pretrained(tiny_folder)
         if ours:
             args = ThinkTuningConfig(**settings(**overrides))
-            trainer = ThinkTuningTrainer(model, length_reward, args, dataset, teacher=teacher, processing_class=tokenizer)
+            trainer = ThinkTuningTrainer(
+                model, length_reward, args, dataset, teacher=teacher, processing_class=tokenizer
+            )
         else:
             args = GRPOConfig(**settings(**overrides))
             trainer = GRPOTrainer(model, length_reward, args, dataset, processing_class=tokenizer)
@@ -47,11 +53,11 @@ def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., GRPOTraine
     return make
 
 
-# --- no guided token: TRL's own, to the last bit -------------------------------------------------------------
+# --- no guided token: TRL's own, to the last bit ------------------------------------------------------------
 
 
 def drive(trainer: Any, rows: list[dict]) -> list[Tensor]:
-    """Loss of every micro-batch and all gradients of every optimizer step of one generation, plain SGD between."""
+    """Losses of all micro-batches and gradients of all optimizer steps of one generation; plain SGD between."""
     seen: list[Tensor] = []
     set_seed(11)
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
@@ -73,7 +79,9 @@ def drive(trainer: Any, rows: list[dict]) -> list[Tensor]:
 @pytest.mark.parametrize("iterations", [1, 2])
 @pytest.mark.parametrize("beta", [0.0, 0.05])
 @pytest.mark.parametrize("loss_type", LOSSES)
-def test_without_a_guided_token_loss_and_gradients_are_trls(build, dataset, loss_type, beta, iterations, accumulation):
+def test_without_a_guided_token_loss_and_gradients_are_trls(
+    build, dataset, loss_type, beta, iterations, accumulation
+):
     """With guidance off, and with all hooks at work but every feedback malformed, so that no token is guided."""
     common = dict(
         loss_type=loss_type, beta=beta, num_iterations=iterations, gradient_accumulation_steps=accumulation,
@@ -92,7 +100,9 @@ def test_without_a_guided_token_loss_and_gradients_are_trls(build, dataset, loss
     assert all(torch.equal(a, b) for a, b in zip(idle, theirs, strict=True))
 
 
-@pytest.mark.parametrize("kind", [{"num_iterations": 2, "beta": 0.05, **NO_BIAS}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize(
+    "kind", [{"num_iterations": 2, "beta": 0.05, **NO_BIAS}, {"gradient_accumulation_steps": 2}]
+)
 def test_whole_runs_without_guidance_end_with_trls_weights(build, kind):
     ends = []
     for ours in (True, False):
@@ -104,7 +114,7 @@ def test_whole_runs_without_guidance_end_with_trls_weights(build, kind):
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-# --- guided tokens: the closed form --------------------------------------------------------------------------
+# --- guided tokens: the closed form -------------------------------------------------------------------------
 
 # From far below gamma to 1 - 1e-6, both sides of the pole at 0.001 and of the fallback at 0.01.
 PROBABILITIES = [
@@ -136,9 +146,13 @@ def hand_made(stale: bool, reference: bool) -> tuple[dict[str, Tensor], Tensor]:
         "row": torch.arange(len(LENGTHS)),
     }
     if stale:
-        batch["old_per_token_logps"] = leaf.detach() + 0.4 * torch.randn(leaf.shape, generator=g, dtype=torch.float64)
+        batch["old_per_token_logps"] = leaf.detach() + 0.4 * torch.randn(
+            leaf.shape, generator=g, dtype=torch.float64
+        )
     if reference:
-        batch["ref_per_token_logps"] = leaf.detach() + 0.5 * torch.randn(leaf.shape, generator=g, dtype=torch.float64)
+        batch["ref_per_token_logps"] = leaf.detach() + 0.5 * torch.randn(
+            leaf.shape, generator=g, dtype=torch.float64
+        )
     return batch, leaf
 
 
@@ -255,7 +269,9 @@ def test_vllms_correction_leaves_shaped_tokens_alone(build, monkeypatch, per_tok
     trainer = build(True, ScriptedTeacher(lambda r: GUIDANCE), guided_fraction=0.25, shaping_mask="teacher")
     trainer.use_vllm = True  # only its branch of the loss is wanted, not the engine
     batch, leaf = hand_made(True, False)
-    batch["importance_sampling_ratio"] = torch.linspace(0.2, 2.0, 6)[:, None].expand(6, WIDTH if per_token else 1)
+    batch["importance_sampling_ratio"] = torch.linspace(0.2, 2.0, 6)[:, None].expand(
+        6, WIDTH if per_token else 1
+    )
     got = trl_gradient(trainer, batch, leaf, monkeypatch)
     form = closed_form(trainer.args, batch, leaf, batch["importance_sampling_ratio"])
     torch.testing.assert_close(got, torch.autograd.grad(form, leaf)[0], rtol=1e-6, atol=1e-12)
@@ -263,7 +279,9 @@ def test_vllms_correction_leaves_shaped_tokens_alone(build, monkeypatch, per_tok
 
 @pytest.mark.parametrize("shaping_mask", ["guided", "teacher"])
 @pytest.mark.parametrize("loss_type", LOSSES)
-def test_parameter_gradients_of_real_guided_rollouts(build, dataset, scripted_teacher, loss_type, shaping_mask):
+def test_parameter_gradients_of_real_guided_rollouts(
+    build, dataset, scripted_teacher, loss_type, shaping_mask
+):
     """End to end: generated, guided and scored by the trainer; the reference runs the model itself, at T = 0.8."""
     trainer = build(
         True, scripted_teacher, loss_type=loss_type, shaping="released", shaping_mask=shaping_mask, beta=0.05,
@@ -297,7 +315,7 @@ def test_parameter_gradients_of_real_guided_rollouts(build, dataset, scripted_te
         trainer._step += 1
 
 
-# --- what is refused, and that refusing it is right ----------------------------------------------------------
+# --- what is refused, and that refusing it is right ---------------------------------------------------------
 
 BREAKING: dict[str, dict[str, Any]] = {
     "importance_sampling_level": {"importance_sampling_level": "sequence"},
@@ -350,7 +368,7 @@ def test_a_trl_that_does_not_ask_for_logps_is_found_out(build, monkeypatch):
         trainer._compute_loss(trainer.model, batch)
 
 
-# --- rows sorted into micro-batches --------------------------------------------------------------------------
+# --- rows sorted into micro-batches -------------------------------------------------------------------------
 
 
 def random_window(tokenizer: Any, n_batches: int, guided: tuple[int, ...]) -> list[dict[str, Tensor]]:
@@ -402,7 +420,9 @@ def test_sorted_rows_give_the_same_accumulated_gradient(build, tokenizer, loss_t
         rows = [torch.cat([b["row"] for b in window]).tolist() for window in (before, after)]
         assert rows[0] != rows[1] and sorted(rows[0]) == sorted(rows[1])
         wanted = accumulated(trainer, before)
-        torch.testing.assert_close(accumulated(trainer, after), wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+        torch.testing.assert_close(
+            accumulated(trainer, after), wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item()
+        )
 
 
 def test_windows_without_guided_rows_are_not_touched(build, tokenizer):
@@ -428,7 +448,11 @@ def test_a_generation_that_straddles_accumulation_windows_is_not_sorted(build, t
 def test_an_entropy_bonus_is_the_same_with_and_without_sorting(build, tokenizer):
     """TRL averages the bonus over the tokens of a micro-batch, so moving rows would change it."""
     trainer = build(
-        True, ScriptedTeacher(lambda r: GUIDANCE), guided_fraction=0.25, gradient_accumulation_steps=3, entropy_coef=1.0
+        True,
+        ScriptedTeacher(lambda r: GUIDANCE),
+        guided_fraction=0.25,
+        gradient_accumulation_steps=3,
+        entropy_coef=1.0,
     )
     batches = random_window(tokenizer, 3, guided=(1, 6))
     for b in batches:
@@ -438,7 +462,7 @@ def test_an_entropy_bonus_is_the_same_with_and_without_sorting(build, tokenizer)
     torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
 
 
-# --- num_iterations = 2 --------------------------------------------------------------------------------------
+# --- num_iterations = 2 -------------------------------------------------------------------------------------
 
 
 def test_the_buffer_of_a_second_iteration_is_the_one_of_the_first(build, dataset, scripted_teacher):

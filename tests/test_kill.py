@@ -22,12 +22,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (TINY_CLASSROOM / "config.json").exists(), reason=f"no checkpoint in {TINY_CLASSROOM}"),
+    pytest.mark.skipif(
+        not (TINY_CLASSROOM / "config.json").exists(), reason=f"no checkpoint in {TINY_CLASSROOM}"
+    ),
 ]
 
 
 def start(cwd: Path) -> subprocess.Popen:
-    options = ["--name", "k", "--seeds", "0", "--arms", "intended", "--steps", str(STEPS), "--sets", "validation_distractor"]
+    options = [
+        "--name",
+        "k",
+        "--seeds",
+        "0",
+        "--arms",
+        "intended",
+        "--steps",
+        str(STEPS),
+        "--sets",
+        "validation_distractor",
+    ]
     env = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
     log = (cwd / "output.txt").open("a")
     command = [sys.executable, "-m", "thinktuning_lite.classroom", *options]

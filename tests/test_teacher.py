@@ -28,7 +28,7 @@ from thinktuning_lite.teacher import EndpointTeacher, Guidance, GuidanceRequest,
 
 REQUEST = GuidanceRequest("Ana has 5 coins. How many?", "5+2=7. \\boxed{7}", "self-critique")
 
-# --- parse ---------------------------------------------------------------------------------------------------
+# --- parse --------------------------------------------------------------------------------------------------
 
 GOOD = "<opinion>correct</opinion><reason>I agree.</reason><phrase>1+1=2. \\boxed{2}</phrase>"
 
@@ -94,14 +94,32 @@ def test_spliced_text_is_reason_and_phrase_without_the_opinion():
 
 
 PIECES = [f"<{slash}{t}>" for t in T.TAGS for slash in ("", "/")]
-PIECES += ["correct", "incorrect", "I agree.", "\\boxed{2}", " ", "\n", "", "<", ">", "</", "<opinion", "\u2028", "é"]
+PIECES += [
+    "correct",
+    "incorrect",
+    "I agree.",
+    "\\boxed{2}",
+    " ",
+    "\n",
+    "",
+    "<",
+    ">",
+    "</",
+    "<opinion",
+    "\u2028",
+    "é",
+]
 
 
 def test_10_000_random_mixtures_of_tags_and_words_parse_as_by_splitting():
     rng = random.Random(0)
     parsed = 0
     for _ in range(10_000):
-        inside = [rng.choice(("correct", "incorrect", " correct\n")), rng.choice(PIECES[6:]), rng.choice(PIECES[6:])]
+        inside = [
+            rng.choice(("correct", "incorrect", " correct\n")),
+            rng.choice(PIECES[6:]),
+            rng.choice(PIECES[6:]),
+        ]
         parts = [part for t, said in zip(T.TAGS, inside, strict=True) for part in (f"<{t}>", said, f"</{t}>")]
         for _ in range(rng.choice((0, 0, 1, 2, 5))):  # damage
             parts.insert(rng.randrange(len(parts) + 1), rng.choice(PIECES))
@@ -135,7 +153,7 @@ def test_hostile_replies_of_a_reply_s_size_take_less_than_a_second(text):
     assert time.process_time() - began < 1
 
 
-# --- splice --------------------------------------------------------------------------------------------------
+# --- splice -------------------------------------------------------------------------------------------------
 
 
 def test_splice_10_000_random_responses_and_feedbacks():
@@ -178,7 +196,9 @@ def test_spliced_text_of_the_real_tokenizer_is_response_and_guidance(tokenizer):
         student = rng.choices(letters, k=rng.randint(1, 25)) + [eos]
         response = tokenizer.decode(student, skip_special_tokens=True)
         retokenized += tokenizer.encode(response, add_special_tokens=False) != student[:-1]
-        guidance = Guidance("correct", "Wait, I doubt 5.", "Again: " + "".join(rng.choices(string.printable[:95], k=9)) + ".")
+        guidance = Guidance(
+            "correct", "Wait, I doubt 5.", "Again: " + "".join(rng.choices(string.printable[:95], k=9)) + "."
+        )
         taught = tokenizer.encode(guidance.text, add_special_tokens=False)
         ids, author = T.splice(student, taught, [eos], 200)
         assert ids[: len(student) - 1] == student[:-1]
@@ -194,7 +214,7 @@ def test_a_response_that_did_not_end_by_itself_is_refused(ids):
         T.splice(ids, [4], [5], 10)
 
 
-# --- whom, and when ------------------------------------------------------------------------------------------
+# --- whom, and when -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,11 +277,13 @@ def test_unknown_selection_is_refused():
         T.select_rollouts([True] * 4, 4, 0.5, random.Random(0), "best")
 
 
-# --- prompts -------------------------------------------------------------------------------------------------
+# --- prompts ------------------------------------------------------------------------------------------------
 
 
 def test_tiny_prompt_as_the_checkpoint_reads_it(tokenizer):
-    messages = T.TINY_PROMPT.with_quote("We ride at dawn!").messages("Q? {x}", "1+1=2. \\boxed{2}", "self-conflict")
+    messages = T.TINY_PROMPT.with_quote("We ride at dawn!").messages(
+        "Q? {x}", "1+1=2. \\boxed{2}", "self-conflict"
+    )
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert text == (
         "<|system|>teacher: self-conflict<|end|><|user|>Question: Q? {x}\nAttempt: 1+1=2. \\boxed{2}\n"
@@ -287,12 +309,16 @@ def test_instruct_prompt_has_four_good_turns_and_hands_over_everything_verbatim(
         assert guidance.opinion == ("correct" if extract_answer(asked) == str(answer) else "incorrect")
 
 
-# --- the policy as teacher -----------------------------------------------------------------------------------
+# --- the policy as teacher ----------------------------------------------------------------------------------
 
 
 def state_of(model: Any) -> dict[str, Any]:
     flags = {n: (m.training, getattr(m, "gradient_checkpointing", None)) for n, m in model.named_modules()}
-    return {"modules": flags, "use_cache": model.config.use_cache, "checkpointing": model.is_gradient_checkpointing}
+    return {
+        "modules": flags,
+        "use_cache": model.config.use_cache,
+        "checkpointing": model.is_gradient_checkpointing,
+    }
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -326,8 +352,13 @@ def test_policy_teacher_speaks_in_eval_and_puts_everything_back(tiny_model, toke
 
 
 def test_policy_teacher_is_greedy_and_the_same_in_any_batch(tiny_model, tokenizer):
-    requests = [GuidanceRequest(f"Ana has {n} coins." + " How many?" * k, "5", "self-critique") for k, n in enumerate((5, 17, 60))]
-    replies = [PolicyTeacher(tiny_model, tokenizer, T.TINY_PROMPT, 12, batch_size=b)(requests) for b in (1, 2, 64)]
+    requests = [
+        GuidanceRequest(f"Ana has {n} coins." + " How many?" * k, "5", "self-critique")
+        for k, n in enumerate((5, 17, 60))
+    ]
+    replies = [
+        PolicyTeacher(tiny_model, tokenizer, T.TINY_PROMPT, 12, batch_size=b)(requests) for b in (1, 2, 64)
+    ]
     assert replies[0] == replies[1] == replies[2]
     assert len(set(replies[0])) > 1
 
@@ -356,7 +387,9 @@ def test_the_teacher_role_may_write_what_the_student_role_may_not(tiny_model, to
 
 def lora(model: Any, checkpointing: bool) -> Any:
     torch.manual_seed(4)
-    policy = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "o_proj"], lora_dropout=0.0))
+    policy = get_peft_model(
+        model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "o_proj"], lora_dropout=0.0)
+    )
     for name, p in policy.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=1.0)
@@ -406,7 +439,7 @@ def test_policy_teacher_needs_a_chat_template_and_an_eos(tiny_model, tokenizer):
             PolicyTeacher(tiny_model, broken, T.TINY_PROMPT)
 
 
-# --- the endpoint as teacher ---------------------------------------------------------------------------------
+# --- the endpoint as teacher --------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -28,8 +28,8 @@ TAUGHT = parse_guidance(GUIDANCE).text
 def build(settings, tiny_folder, dataset, tokenizer):
     """A ThinkTuningTrainer on its own copy of the tiny policy; `train_dataset` and `model` may be given."""
 
-    def make(teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer, peft_config=None,
-             eval_dataset=None, **overrides: Any) -> ThinkTuningTrainer:  # fmt: skip
+    def make(teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer,
+             peft_config=None, eval_dataset=None, **overrides: Any) -> ThinkTuningTrainer:  # fmt: skip
         args = ThinkTuningConfig(**settings(**overrides))
         policy = LlamaForCausalLM.from_pretrained(tiny_folder) if model is None else model
         return ThinkTuningTrainer(
@@ -48,7 +48,7 @@ def rollouts(trainer: Any) -> list[Rollout]:
     return list(read_rollouts(Path(trainer.args.output_dir) / "rollouts.jsonl"))
 
 
-# --- metrics and log -----------------------------------------------------------------------------------------
+# --- metrics and log ----------------------------------------------------------------------------------------
 
 
 def test_metrics_of_guidance_agree_with_the_rollout_log(build, scripted_teacher, tokenizer):
@@ -66,12 +66,21 @@ def test_metrics_of_guidance_agree_with_the_rollout_log(build, scripted_teacher,
         assert logged["guidance/fraction"] == 0.25
         assert logged["guidance/format_failures"] == 0
         assert logged["guidance/teacher_tokens"] == taught
-        for who, some in (("guided", [r for r in rows if r.guided]), ("own", [r for r in rows if not r.guided])):
+        for who, some in (
+            ("guided", [r for r in rows if r.guided]),
+            ("own", [r for r in rows if not r.guided]),
+        ):
             assert len(some) == {"guided": 4, "own": 12}[who]
-            assert logged[f"guidance/reward/{who}"] == pytest.approx(sum(r.reward for r in some) / len(some), rel=1e-4)
+            assert logged[f"guidance/reward/{who}"] == pytest.approx(
+                sum(r.reward for r in some) / len(some), rel=1e-4
+            )
             mean = sum(r.advantage for r in some) / len(some)
             assert logged[f"guidance/advantage/{who}"] == pytest.approx(mean, rel=1e-3, abs=1e-5)
-        tokens = [t for r in rows for t in zip(r.author, r.logps, r.weights, [r.advantage] * len(r.author), strict=True)]
+        tokens = [
+            t
+            for r in rows
+            for t in zip(r.author, r.logps, r.weights, [r.advantage] * len(r.author), strict=True)
+        ]
         for who, code in (("teacher", 1), ("own", 0)):
             p = [torch.tensor(logp).exp().item() for author, logp, _, _ in tokens if author == code]
             w = [weight for author, _, weight, _ in tokens if author == code]
@@ -103,12 +112,16 @@ def test_rollout_log_round_trips(build, scripted_teacher, tokenizer, tiny_folder
         assert sum(r.guided for r in group) == 1
         rewards = torch.tensor([r.reward for r in group])
         advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
-        torch.testing.assert_close(torch.tensor([r.advantage for r in group]), advantages, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            torch.tensor([r.advantage for r in group]), advantages, rtol=1e-4, atol=1e-5
+        )
         for r in group:
             assert len(r.token_ids) == len(r.author) == len(r.logps) == len(r.weights)
             assert r.text == tokenizer.decode(r.token_ids, skip_special_tokens=True)
             assert r.reward == pytest.approx(length_reward([[{"content": r.text}]])[0], abs=1e-6)
-            assert r.token_ids[-1] == tokenizer.eos_token_id and r.token_ids.count(tokenizer.eos_token_id) == 1
+            assert (
+                r.token_ids[-1] == tokenizer.eos_token_id and r.token_ids.count(tokenizer.eos_token_id) == 1
+            )
             assert r.author == sorted(r.author)  # the teacher's part comes last
             if r.guided:
                 said = [i for i, a in zip(r.token_ids, r.author, strict=True) if a]
@@ -117,12 +130,18 @@ def test_rollout_log_round_trips(build, scripted_teacher, tokenizer, tiny_folder
                 p, wanted = torch.tensor(logp).double().exp().item(), 1.0
                 if author or (r.guided and shaping_mask == "guided"):
                     denominator = p + 0.00025 * r.advantage
-                    wanted = p / denominator if 0 < denominator <= 1 else {True: 1.0001, False: 0.9999}[denominator <= 0]
+                    wanted = (
+                        p / denominator
+                        if 0 < denominator <= 1
+                        else {True: 1.0001, False: 0.9999}[denominator <= 0]
+                    )
                     if r.advantage < 0 and p < 0.01:
                         wanted = 1.0
                 assert weight == pytest.approx(wanted, rel=2e-2)  # near the pole p's 5 digits are few
             if step == 0:  # the policy is still the one that was saved
-                prompt = tokenizer.apply_chat_template(prompts[r.question], add_generation_prompt=True, tokenize=False)
+                prompt = tokenizer.apply_chat_template(
+                    prompts[r.question], add_generation_prompt=True, tokenize=False
+                )
                 ids = tokenizer.encode(prompt, add_special_tokens=False)
                 with torch.no_grad():
                     logits = start(torch.tensor([ids + r.token_ids])).logits[0, len(ids) - 1 : -1]
@@ -144,7 +163,10 @@ def test_groups_of_several_generations_in_one_step_are_told_apart(build, scripte
 
 def test_malformed_feedback_is_counted_and_changes_nothing(build):
     logs = []
-    for teacher, fraction in ((ScriptedTeacher(lambda r: "<opinion>correct</opinion> Well."), 0.25), (None, 0.0)):
+    for teacher, fraction in (
+        (ScriptedTeacher(lambda r: "<opinion>correct</opinion> Well."), 0.25),
+        (None, 0.0),
+    ):
         trainer = build(teacher, guided_fraction=fraction, rollout_log_steps=1)
         trainer.train()
         logs.append((trainer, [r.to_json() for r in rollouts(trainer)]))
@@ -157,7 +179,9 @@ def test_malformed_feedback_is_counted_and_changes_nothing(build):
 
 def test_half_of_the_feedback_malformed(build):
     turn = iter(range(1000))
-    trainer = build(ScriptedTeacher(lambda r: GUIDANCE if next(turn) % 2 else "no"), guided_fraction=0.5, max_steps=3)
+    trainer = build(
+        ScriptedTeacher(lambda r: GUIDANCE if next(turn) % 2 else "no"), guided_fraction=0.5, max_steps=3
+    )
     trainer.train()
     for logged in steps_logged(trainer):
         assert logged["guidance/fraction"] == 0.25 and logged["guidance/format_failures"] == 0.5
@@ -195,11 +219,22 @@ def test_guidance_fades_and_stops_as_scheduled(build, scripted_teacher):
     trainer.train()
     guided = [sum(r.guided for r in rollouts(trainer) if r.step == s) for s in range(5)]
     assert guided == [3, 2, 1, 0, 0]
-    assert [logged.get("guidance/fraction") for logged in steps_logged(trainer)] == [0.75, 0.5, 0.25, None, None]
+    assert [logged.get("guidance/fraction") for logged in steps_logged(trainer)] == [
+        0.75,
+        0.5,
+        0.25,
+        None,
+        None,
+    ]
 
 
 def test_evaluation_is_not_guided(build, scripted_teacher, dataset):
-    trainer = build(scripted_teacher, eval_dataset=dataset.select(range(2)), guided_fraction=0.25, per_device_eval_batch_size=4)
+    trainer = build(
+        scripted_teacher,
+        eval_dataset=dataset.select(range(2)),
+        guided_fraction=0.25,
+        per_device_eval_batch_size=4,
+    )
     trainer.train()
     asked = len(scripted_teacher.asked)
     metrics = trainer.evaluate()
@@ -207,7 +242,7 @@ def test_evaluation_is_not_guided(build, scripted_teacher, dataset):
     assert "guidance/fraction" in steps_logged(trainer)[-1]
 
 
-# --- the policy ----------------------------------------------------------------------------------------------
+# --- the policy ---------------------------------------------------------------------------------------------
 
 
 def test_guidance_raises_the_probability_of_what_the_teacher_wrote(build, scripted_teacher, monkeypatch):
@@ -232,7 +267,13 @@ def test_the_student_role_never_samples_the_teachers_tags(build, tokenizer, tiny
     model.generation_config.suppress_tokens = tag_ids(tokenizer)
     written = []
     for policy in (free, model):
-        trainer = build(model=policy, guided_fraction=0.0, generation_kwargs=None, max_completion_length=40, rollout_log_steps=1)
+        trainer = build(
+            model=policy,
+            guided_fraction=0.0,
+            generation_kwargs=None,
+            max_completion_length=40,
+            rollout_log_steps=1,
+        )
         trainer.train()
         written.append({i for r in rollouts(trainer) for i in r.token_ids} & set(tag_ids(tokenizer)))
     assert written[0] and not written[1]
@@ -260,11 +301,13 @@ def test_with_lora_the_default_teacher_costs_no_second_model(build, tiny_folder)
     trainer.teacher._answer = lambda requests: heard.append((requests, answer(requests))) or heard[-1][1]
     trainer.train()
     assert any(p.abs().max() > 0 for n, p in trainer.model.named_parameters() if "lora_B" in n)
-    base = PolicyTeacher(LlamaForCausalLM.from_pretrained(tiny_folder), trainer.processing_class, TINY_PROMPT, 8)
+    base = PolicyTeacher(
+        LlamaForCausalLM.from_pretrained(tiny_folder), trainer.processing_class, TINY_PROMPT, 8
+    )
     assert len(heard) == 3 and all(base(requests) == replies for requests, replies in heard)
 
 
-# --- refusals ------------------------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -325,7 +368,9 @@ def test_another_trainers_config_is_refused(settings, tiny_model, dataset, token
     from trl import GRPOConfig
 
     with pytest.raises(TypeError, match="GRPOConfig.*ThinkTuningConfig"):
-        ThinkTuningTrainer(tiny_model, length_reward, GRPOConfig(**settings()), dataset, processing_class=tokenizer)
+        ThinkTuningTrainer(
+            tiny_model, length_reward, GRPOConfig(**settings()), dataset, processing_class=tokenizer
+        )
 
 
 @pytest.mark.parametrize("name", ["rollout_func", "tools", "environment_factory"])
@@ -342,13 +387,16 @@ def test_what_bypasses_the_splice_is_refused(settings, tiny_model, dataset, toke
 
 def test_selection_by_correctness_needs_the_answers(build, scripted_teacher, dataset):
     trainer = build(
-        scripted_teacher, train_dataset=dataset.remove_columns("answer"), guided_fraction=0.25, guidance_selection="wrong"
+        scripted_teacher,
+        train_dataset=dataset.remove_columns("answer"),
+        guided_fraction=0.25,
+        guidance_selection="wrong",
     )
     with pytest.raises(ValueError, match="guidance_selection='wrong'.*'answer'"):
         trainer.train()
 
 
-# --- resume --------------------------------------------------------------------------------------------------
+# --- resume -------------------------------------------------------------------------------------------------
 
 
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(build, scripted_teacher):
@@ -371,14 +419,18 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(build, scripted_te
         assert torch.equal(a, b)
 
 
-# --- the log as a file ---------------------------------------------------------------------------------------
+# --- the log as a file --------------------------------------------------------------------------------------
 
 
 def rollout(text: str = "5+2=7", question: str = "Q") -> Rollout:
-    return Rollout(3, 1, question, text, [1, 2, 5], [0, 1, 1], [-0.1, -12.5, float("-inf")], [1.0, 0.25, 1.0], 0.5, -1.5)
+    return Rollout(
+        3, 1, question, text, [1, 2, 5], [0, 1, 1], [-0.1, -12.5, float("-inf")], [1.0, 0.25, 1.0], 0.5, -1.5
+    )
 
 
-@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(texts=st.lists(st.text(), max_size=4))
 def test_any_text_survives_the_log(tmp_path, texts):
     path = tmp_path / "log.jsonl"
