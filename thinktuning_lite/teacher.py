@@ -68,7 +68,8 @@ FORMAT = """Reply in exactly this form, and write nothing else:
 
 # For a real instruct model. Four turns, one for each behaviour; problems and words are this project's own.
 INSTRUCT_PROMPT = TeacherPrompt(
-    system="You read a question and a student's response, and think it through as the student's inner voice.\n" + FORMAT,
+    system="You read a question and a student's response, and think it through as the student's inner voice, "
+    "this time by {behaviour}.\n" + FORMAT,
     user="Question: {question}\n\nResponse: {response}",
     quote_line="\n\nAfter the final answer, end the phrase with this line: {quote}",
     exemplars=(
@@ -282,7 +283,8 @@ class PolicyTeacher:
         self.batch_size = batch_size
         self.generation = dict(
             max_new_tokens=max_new_tokens, do_sample=False, temperature=None, top_p=None, top_k=None,
-            suppress_tokens=None, pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+            suppress_tokens=None,
+            pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         )
 
     def __call__(self, requests: list[GuidanceRequest]) -> list[str]:
