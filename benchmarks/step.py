@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning_lite.classroom import training_config
@@ -85,9 +86,9 @@ def plain_config(config) -> GRPOConfig:
     return GRPOConfig(**{k: v for k, v in changed.items() if k not in ("generation_batch_size",)})
 
 
-def contestants(group_size: int, length: int) -> dict[str, dict]:
+def contestants(group_size: int) -> dict[str, dict]:
     """Name -> settings; `trl` True means TRL's own trainer."""
-    shared = dict(num_generations=group_size, max_completion_length=length)
+    shared = dict(num_generations=group_size)
     return {
         "trl": dict(trl=True, arm="grpo", **shared),
         "off": dict(trl=False, arm="grpo", **shared),
@@ -95,14 +96,13 @@ def contestants(group_size: int, length: int) -> dict[str, dict]:
     }
 
 
-def turn(settings: dict, steps: int, folder: Path) -> list[dict[str, float]]:
+def turn(settings: dict, problems: str, steps: int, folder: Path) -> list[dict[str, float]]:
     """A fresh trainer, `steps` steps; the first is dropped."""
     settings = dict(settings)
-    trl, arm, length = settings.pop("trl"), settings.pop("arm"), settings["max_completion_length"]
+    trl, arm = settings.pop("trl"), settings.pop("arm")
     config = training_config(arm, 0, folder, steps, rollout_log_steps=0, save_strategy="no", logging_steps=10**6, **settings)
     model, tokenizer = load_classroom()
-    model.generation_config.min_new_tokens = None if length <= 128 else length  # forces the length of the growth series
-    data = Dataset.from_list(as_prompts(load_tiny_set("train")))
+    data = Dataset.from_list(as_prompts(load_tiny_set(problems)))
     watch = Watch()
     common = dict(processing_class=tokenizer, callbacks=[watch])
     if trl:
@@ -110,6 +110,7 @@ def turn(settings: dict, steps: int, folder: Path) -> list[dict[str, float]]:
     else:
         trainer = ThinkTuningTrainer(model, correctness_reward, config, data, teacher_prompt=TINY_PROMPT, **common)
     watch.time(trainer)
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     return watch.steps[1:]
 
@@ -130,13 +131,13 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     return out
 
 
-def compare(group_size: int, length: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
-    """All contestants in turns."""
+def compare(group_size: int, problems: str, steps: int, repeats: int) -> dict[str, dict[str, float]]:
+    """All contestants in turns, on a problem set ("validation_harder" has longer prompts and completions)."""
     rows: dict[str, list] = defaultdict(list)
-    for _ in tqdm(range(repeats), desc=f"group {group_size}, length {length}", unit="round"):
-        for name, settings in contestants(group_size, length).items():
+    for _ in tqdm(range(repeats), desc=f"group {group_size}, {problems}", unit="round"):
+        for name, settings in contestants(group_size).items():
             with tempfile.TemporaryDirectory() as folder:
-                rows[name] += turn(settings, steps, Path(folder))
+                rows[name] += turn(settings, problems, steps, Path(folder))
     out = {name: summary(r) for name, r in rows.items()}
     out["ratios"] = {
         "off / trl, seconds a step": round(out["off"]["seconds"] / out["trl"]["seconds"], 3),
@@ -153,10 +154,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    disable_progress_bar()
     result = {
         "machine": {"cores": torch.get_num_threads(), "processor": platform.machine(), "torch": torch.__version__},
-        "base (16 prompts x 8)": compare(8, 128, options.steps, options.repeats),
-        "group 16": compare(16, 128, options.steps, 1),
+        "64 rollouts, groups of 8": compare(8, "train", options.steps, options.repeats),
+        "64 rollouts, groups of 16": compare(16, "train", options.steps, 1),
+        "64 rollouts, groups of 8, longer problems": compare(8, "validation_harder", options.steps, 1),
     }
     result["peak_MiB"] = round(peak_megabytes())
     options.out.write_text(json.dumps(result, indent=1) + "\n")

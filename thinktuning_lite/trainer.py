@@ -307,7 +307,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         for start in range(0, len(batches), size):
             window = batches[start : start + size]
             if any(b["teacher_mask"].any() for b in window):
-                window = _sorted_by_length(window)
+                window = [b | {"trim": True} for b in _sorted_by_length(window)]
             out += window
         return out
 
@@ -320,7 +320,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         if not guided and not logged and not measured:
             return super()._compute_loss(model, inputs)
         # A copy: TRL's buffer is reused when num_iterations > 1.
-        inputs = _trimmed(inputs) if guided else dict(inputs)
+        inputs = _trimmed(inputs) if guided or inputs.get("trim") else dict(inputs)
         self._inside_loss = inputs
         try:
             loss = super()._compute_loss(model, inputs)
