@@ -381,22 +381,27 @@ def advantages_by_teacher(panels: dict[str, tuple[Sequence[float], Sequence[floa
     How to read: orange hatched bars right of 0 mean that what the teacher wrote will be learned, left of 0 that it will be
     unlearned; the dashed line is the mean of the guided ones. A panel without orange had no guidance.
     """
-    figure, axes = _figure(3.6 * len(panels), 3.2, columns=len(panels), sharey=True)
-    bins = np.linspace(-3, 3, 25)
-    for ax, (name, (own, guided)) in zip(axes.flat, panels.items(), strict=True):
+    rows = -(-len(panels) // 2)
+    figure, axes = _figure(8, 2.5 * rows + 0.4, columns=min(2, len(panels)), rows=rows, sharex=True, sharey=True)
+    bins, handles = np.linspace(-3, 3, 25), {}
+    for ax, (name, (own, guided)) in zip(axes.flat, panels.items(), strict=False):
         for values, colour, hatch, who in ((own, STUDENT_COLOUR, None, "own"), (guided, TEACHER_COLOUR, "//", "guided")):
             if len(values):
-                ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="stepfilled", alpha=0.35,
-                        color=colour, edgecolor=colour, linewidth=1.6, hatch=hatch, label=f"{who} (n={len(values)})")
+                *_, [handles[f"{who} rollouts"]] = ax.hist(
+                    values, bins, weights=np.full(len(values), 1 / len(values)), histtype="stepfilled", alpha=0.35,
+                    color=colour, edgecolor=colour, linewidth=1.6, hatch=hatch,
+                )
         if len(guided):
             mean = float(np.mean(guided))
             ax.axvline(mean, color=TEACHER_COLOUR, linestyle="--", linewidth=1.4)
             ax.annotate(f"{mean:+.2f}", (mean, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
-                        textcoords="offset points", fontsize=8, color=TEACHER_COLOUR, va="top")
-        ax.set(xlabel="advantage", title=name)
-        ax.legend(frameon=False, fontsize=8, loc="upper left")
-    axes[0, 0].set_ylabel("share of rollouts of that kind")
-    axes[0, 0].set_ylim(0, axes[0, 0].get_ylim()[1] * 1.25)
+                        textcoords="offset points", fontsize=9, color=TEACHER_COLOUR, va="top")
+        ax.set_title(f"{name}: {len(own)} own, {len(guided)} guided", fontsize=10, loc="left")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of its kind")
+    for ax in axes[-1]:
+        ax.set_xlabel("advantage")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -425,7 +430,7 @@ def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -
         ax.plot([exact[name]], [0.5], "o", color=style["color"], markersize=8, markeredgecolor="black")
     ax.axhline(0.5, color="black", linewidth=0.6, alpha=0.4)
     ax.set(xscale="log", yscale="log", xlabel="updates", ylabel="probability of the taught action", ylim=(None, 1.5))
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc=(0.34, 0.45))
     return figure
 
 
