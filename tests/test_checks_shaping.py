@@ -27,7 +27,7 @@ def solutions() -> dict[str, str]:
         if kind == "code" and (call := re.fullmatch(r"check\.(\w+)\((\w+)\)", source.strip())):
             called = call.groups()
         elif kind == "markdown" and "<details>" in source:
-            code = re.search(r"```python\n(.*?)```", source, re.S)[1]
+            code = re.search(r"```python\n(.*?)```", source, re.DOTALL)[1]
             assert called, "a solution without a check before it"
             found[called[0]] = (code, called[1])
             called = None
@@ -54,7 +54,7 @@ def test_the_solution_in_the_notebook_passes(name):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_stub_in_the_notebook_runs_and_is_called_unsolved(name):
     answer = solutions()[name][1]
-    stub = next(s for kind, s in cells() if kind == "code" and re.search(rf"def {answer}\(|^{answer} =", s, re.M))
+    stub = next(s for kind, s in cells() if kind == "code" and re.search(rf"def {answer}\(|^{answer} =", s, re.MULTILINE))
     verdict = getattr(check, name)(run(stub, answer))
     assert not verdict.passed
     assert "Not solved yet" in verdict.message

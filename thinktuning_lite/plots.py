@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thinktuning_lite.rollouts import Rollout, read_rollouts
-from thinktuning_lite.shaping import SHAPINGS, AASConstants, shape
+from thinktuning_lite.shaping import DEFAULT_CONSTANTS, SHAPINGS, AASConstants, shape
 from thinktuning_lite.teacher import guided_fraction
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676", "#56B4E9"
@@ -148,7 +148,7 @@ def _visible(token: str) -> str:
 
 
 def weight_curves(
-    advantages: Sequence[float] = (1.0, -1.0), constants: AASConstants = AASConstants(),
+    advantages: Sequence[float] = (1.0, -1.0), constants: AASConstants = DEFAULT_CONSTANTS,
     names: Sequence[str] = tuple(SHAPINGS),
 ) -> Figure:
     """Gradient weight s(p, A) of each shaping over the student's probability p of a taught token, a panel an advantage.
@@ -411,9 +411,9 @@ def advantages_by_teacher(panels: dict[str, tuple[Sequence[float], Sequence[floa
 def _shaping_style(name: str) -> dict:
     """The colour and dash that a shaping has in every figure of notebook 03; plain is a broad band, for others lie on it."""
     if name == "plain":
-        return dict(color=PURPLE, linestyle="-", linewidth=6, alpha=0.4, zorder=1)
+        return {"color": PURPLE, "linestyle": "-", "linewidth": 6, "alpha": 0.4, "zorder": 1}
     i = list(SHAPINGS).index(name) + 1
-    return dict(color=CYCLE[i], linestyle=DASHES[i], linewidth=2)
+    return {"color": CYCLE[i], "linestyle": DASHES[i], "linewidth": 2}
 
 
 def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -> Figure:
