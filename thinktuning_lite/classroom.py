@@ -228,6 +228,7 @@ def quiet() -> None:
     """No weight-loading bars and no advice that does not concern a tiny CPU run."""
     disable_progress_bar()
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names inside TRL that will change
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -247,7 +247,8 @@ def execute(path: Path) -> None:
     notebook = _read(path)
     began = time.perf_counter()
     NotebookClient(
-        notebook, timeout=1800, kernel_name="python3", record_timing=False, resources={"metadata": {"path": path.parent}}
+        notebook, timeout=1800, kernel_name="python3", record_timing=False,
+        resources={"metadata": {"path": path.parent}},
     ).execute()
     seconds = time.perf_counter() - began
     unit = 1e9 if sys.platform == "darwin" else 1e6  # getrusage counts bytes there, kilobytes elsewhere
@@ -289,7 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", metavar="OWNER/NAME", help="the GitHub repository that hosts the notebooks")
     parser.add_argument("--times", action="store_true", help="print the measured time of each notebook")
-    parser.add_argument("--execute", nargs="+", type=Path, default=[], metavar="NOTEBOOK", help="run these in full first")
+    parser.add_argument("--execute", nargs="+", type=Path, default=[], metavar="NOTEBOOK", help="run these first")
     options = parser.parse_args()
     if options.repo and not re.fullmatch(r"[\w.-]+/[\w.-]+", options.repo):
         parser.error(f"--repo is {options.repo!r}: give owner/name, as in github.com/owner/name")

@@ -49,7 +49,7 @@ def splice(answer: Callable[[list[int], list[int], int], tuple[list[int], list[i
     if ids == [11, 12, 2, 21, 22, 23, 2] or ids == [11, 12, 2, 21, 22, 23]:
         return hint("The student's EOS (2) still stands before the guidance: the rollout would end there. Take it out.")
     if ids == [11, 12, 21, 22, 23]:
-        return hint("The spliced rollout has no EOS, so the student would never learn to stop after guidance: close with it.")
+        return hint("The spliced rollout has no EOS, so the student would never learn to stop after guidance: add it.")
     if ids != [11, 12, 21, 22, 23, 2]:
         return hint(f"[11, 12, EOS] and guidance [21, 22, 23] give [11, 12, 21, 22, 23, EOS]; you return {ids}.")
     if len(author) != len(ids):
@@ -75,7 +75,8 @@ def quota(answer: Callable[[float, int], int]) -> Result:
         return hint("Round to the nearest whole number: 0.7 of 5 is 3.5, which rounds to 4; int() cuts it to 3.")
     for fraction, size, right in ((0.125, 8, 1), (0.3, 8, 2), (0.7, 5, 4), (1.0, 8, 8), (0.01, 5, 1)):
         if answer(fraction, size) != right:
-            return hint(f"A fraction {fraction} of {size} rollouts is {right} guided; you return {answer(fraction, size)}.")
+            said = answer(fraction, size)
+            return hint(f"A fraction {fraction} of {size} rollouts is {right} guided; you return {said}.")
     return passed("So the authors' 0.1 -> 0.01 of 5 rollouts is one guided rollout a group throughout.")
 
 
