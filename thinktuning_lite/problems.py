@@ -174,11 +174,15 @@ TINY_SETS = {
 }
 
 
-def write_tiny_sets(folder: Path = DATA / "problems", seed: int = 0) -> None:
+# The test sets of seed 0 were looked at while this world was designed, so others were drawn for the figures.
+SEEDS = {"train": 0, "validation": 0, "test": 1}
+
+
+def write_tiny_sets(folder: Path = DATA / "problems") -> None:
     """Write the shipped JSONL files, one for each entry of `TINY_SETS`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (split, lengths, n, distractor) in TINY_SETS.items():
-        problems = generate_problems(seed, split, lengths, n, distractor=distractor)
+        problems = generate_problems(SEEDS[split], split, lengths, n, distractor=distractor)
         write_jsonl([p.row() for p in problems], folder / f"{name}.jsonl")
 
 
