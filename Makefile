@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= torch==2.13.0
 NAME ?= classroom
+JOBS ?= 2  # tests at a time, one core each
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
@@ -12,8 +13,8 @@ run: .venv/installed
 	$(BIN)/python -m thinktuning_lite.classroom --name $(NAME) $(if $(FRESH),--fresh)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -q --durations=8 tests
-	THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
+	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --nbmake --nbmake-timeout=900 notebooks
 
 lab: .venv/installed-dev
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -1,6 +1,7 @@
 """The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
 
     python -m thinktuning_lite.classroom [--name classroom] [--seeds 0 1 2] [--steps 48] [--arms grpo released] [--fresh]
+                                         [--save data/logs/classroom]
 
 Everything goes to runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl,
 checkpoints, result.json), results.json, table.md, curves.png, advantages.png. Interrupted, the same command goes on
@@ -14,6 +15,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import subprocess
 import warnings
@@ -26,7 +28,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import disable_progress_bar
 
@@ -140,13 +142,17 @@ def train_run(
     teacher_prompt: TeacherPrompt = TINY_PROMPT,
     callbacks: tuple[TrainerCallback, ...] = (),
     bar: int | None = None,
+    policy: PreTrainedModel | None = None,
 ) -> ThinkTuningTrainer:
-    """Train the tiny student in config.output_dir, or go on from the last checkpoint there; `bar` places the bar."""
+    """Train the tiny student (or `policy`) in config.output_dir, or go on from the last checkpoint there.
+
+    `bar` is the row of the progress bar.
+    """
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_classroom()
     trainer = ThinkTuningTrainer(
-        model,
+        policy or model,
         reward_funcs,
         config,
         Dataset.from_list(E.as_prompts(E.load_tiny_set("train"))),
@@ -237,6 +243,33 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
+SAVED = ("config.json", "environment.json", "results.json", "table.md", "curves.png", "advantages.png")
+SAVED_METRICS = re.compile(r"step|reward|frac_reward_zero_std|completions/mean_length|grad_norm|step_time|rewards/.*/mean"
+                           r"|guidance/(fraction|format_failures|reward/.*)")
+
+
+def save_log(plan: Plan, folder: Path) -> None:
+    """Keep in `folder` what notebooks and README quote: plan, environment, results, figures, and each run's curves.
+
+    curves.json: {arm-seedN: {"metrics": [a dict a step], "probes": [...] where the run made some}}, five digits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SAVED:
+        if (plan.folder / name).exists():
+            shutil.copy(plan.folder / name, folder / name)
+    curves = {}
+    for arm in plan.arms:
+        for seed in plan.seeds:
+            run_folder = result_path(plan, arm, seed).parent
+            metrics = read_metrics(run_folder / "metrics.jsonl")
+            curve = {"metrics": [{k: v for k, v in r.items() if SAVED_METRICS.fullmatch(k)} for r in metrics]}
+            if (run_folder / "probes.jsonl").exists():
+                curve["probes"] = read_metrics(run_folder / "probes.jsonl")
+            curves[run_folder.name] = curve
+    rounded = json.loads(json.dumps(curves), parse_float=lambda x: float(f"{float(x):.5g}"))
+    (folder / "curves.json").write_text(json.dumps(rounded) + "\n")
+
+
 def table(results: dict[str, list[dict]]) -> str:
     """Markdown: mean over seeds and 95 % t-interval for each arm and set; then the paired difference to GRPO."""
     columns = (("accuracy", 100, "right at T=1, %"), ("greedy", 100, "right, greedy, %"),
@@ -283,8 +316,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
     parser.add_argument("--sets", nargs="+", default=list(TEST_SETS))
     parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    parser.add_argument("--save", type=Path, help="copy figures and curves there when all is done")
     options = vars(parser.parse_args())
-    fresh = options.pop("fresh")
+    fresh, save = options.pop("fresh"), options.pop("save")
     plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
     quiet()
     if fresh and plan.folder.exists():
@@ -293,6 +327,8 @@ def main() -> None:
     done = (plan.folder / "results.json").exists()
     results = run(plan)
     _report(plan, results)
+    if save:
+        save_log(plan, save)
     if done:
         print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
 

@@ -1,10 +1,11 @@
 """The movie-quote experiment: instil a behaviour that GRPO never samples, with its controls.
 
-    python -m thinktuning_lite.movie_quote [--name movie_quote] [--seeds 0 1 2] [--steps 60] [--arms ...] [--fresh]
+    python -m thinktuning_lite.movie_quote [--name movie_quote] [--quote "..."] [--seeds 0 1 2] [--steps 60] [--arms ...]
+                                           [--fresh] [--save data/logs/movie_quote]
 
-Every arm starts from the same student, sees the same problems and draws the same samples at its first step. Guidance
-is on for the first two thirds of the steps; what is left at the end is the student's own. Writes runs/<name>/ like the
-main job; interrupted, the same command goes on.
+Every arm but h starts from the same student, sees the same problems and draws the same samples at its first step.
+Guidance is on for the first two thirds of the steps; what is left at the end is the student's own. Writes runs/<name>/
+like the main job; interrupted, the same command goes on; --save keeps the figures without weights and rollouts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from thinktuning_lite import classroom as C
 from thinktuning_lite import evaluate as E
@@ -27,17 +29,32 @@ from thinktuning_lite.teacher import QUOTES, TINY_PROMPT
 
 QUOTE = QUOTES[0]
 GUIDED_SHARE_OF_RUN = 2 / 3
-PROBE_EVERY = 5
-PROBLEMS_PER_PROBE = 96
+PROBE_EVERY = 6
+PROBLEMS_PER_PROBE = 64
+EXAMPLES = 12  # responses kept of each evaluation
+
+
+@dataclass(frozen=True)
+class QuotePlan(C.Plan):
+    """What one invocation trains; as `classroom.Plan`, with the quote."""
+
+    name: str = "movie_quote"
+    arms: tuple[str, ...] = ()
+    steps: int = 60
+    quote: str = QUOTE
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train: the shaping (None: plain GRPO), whether the quote is rewarded, whether the guidance shows it."""
+    """One way to train: the shaping (None: plain GRPO), what the quote earns, whether the guidance shows it.
+
+    `after`: the arm whose last checkpoint this one starts from, for half as many steps.
+    """
 
     shaping: str | None
-    rewarded: bool = True
+    worth: float = 0.5
     shown: bool = True
+    after: str | None = None
     says: str = ""
 
 
@@ -47,8 +64,9 @@ ARMS = {
     "c-released": Arm("released", says="ThinkTuning, released AAS"),
     "d-luffy": Arm("luffy", says="ThinkTuning, LUFFY shaping"),
     "e-plain": Arm("plain", says="ThinkTuning, weight 1"),
-    "f-unrewarded": Arm("released", rewarded=False, says="released AAS, quote shown but not rewarded"),
+    "f-unrewarded": Arm("released", worth=0.0, says="released AAS, quote shown but not rewarded"),
     "g-unshown": Arm("released", shown=False, says="released AAS, quote rewarded but not shown"),
+    "h-unlearn": Arm(None, worth=-0.5, after="c-released", says="c, then GRPO with the quote at -0.5"),
 }
 
 
@@ -94,10 +112,12 @@ def probe(model: Any, tokenizer: Any, start: Any, rows: list[dict], quote: str, 
     for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
         ids = E.respond(model, tokenizer, [r["question"] for r in rows], temperature=temperature, seed=seed)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        scores = E.score(texts, [len(i) for i in ids], [r["answer"] for r in rows]).summary()
+        scores = E.score(texts, [len(i) for i in ids], [r["answer"] for r in rows])
         out[f"{name}/ends"] = sum(ends_with(t, quote) for t in texts) / len(texts)
         out[f"{name}/once"] = sum(exactly_once(t, quote) for t in texts) / len(texts)
-        out |= {f"{name}/{k}": v for k, v in scores.items()}
+        bare = [ends_with(t, quote) and not r for t, r in zip(texts, scores.reflection, strict=True)]
+        out[f"{name}/ends_unreflected"] = sum(bare) / len(texts)
+        out |= {f"{name}/{k}": v for k, v in scores.summary().items()}
         if name == "sampled":
             few = slice(0, 32)
             asked = [r["question"] for r in rows[few]]
@@ -130,40 +150,55 @@ class QuoteProbe(TrainerCallback):
             file.write(json.dumps({"step": step} | figures) + "\n")
 
 
-def train_arm(name: str, seed: int, folder: Path, steps: int, quote: str = QUOTE, bar: int | None = None) -> Any:
+def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | None = None) -> Any:
     """Train one arm; returns the trainer. Probes go to folder/probes.jsonl, metrics to folder/metrics.jsonl."""
     arm = ARMS[name]
     folder.mkdir(parents=True, exist_ok=True)
+    steps = plan.steps // 2 if arm.after else plan.steps
     config = C.training_config(
         arm.shaping or "grpo", seed, folder, steps, guidance_steps=round(GUIDED_SHARE_OF_RUN * steps)
     )
-    rewards = [correctness_reward, behaviour_reward(quote)] if arm.rewarded else [correctness_reward]
+    start = get_last_checkpoint(str(C.result_path(plan, arm.after, seed).parent)) if arm.after else None
     return C.train_run(
         f"{name}, seed {seed}",
         config,
-        reward_funcs=rewards,
-        teacher_prompt=TINY_PROMPT.with_quote(quote if arm.shown else None),
-        callbacks=(QuoteProbe(folder / "probes.jsonl", quote),),
+        reward_funcs=[correctness_reward] + ([behaviour_reward(plan.quote, arm.worth)] if arm.worth else []),
+        teacher_prompt=TINY_PROMPT.with_quote(plan.quote if arm.shown else None),
+        callbacks=(QuoteProbe(folder / "probes.jsonl", plan.quote),),
         bar=bar,
+        policy=AutoModelForCausalLM.from_pretrained(start) if start else None,
     )
 
 
-def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str, dict[str, float]]:
-    """The finished policy on the three test sets (see `probe`)."""
+def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str, Any]:
+    """The finished policy on the three test sets (see `probe`), and a few greedy responses to the first of them."""
     start, _ = load_classroom()
-    return {name: probe(model, tokenizer, start, E.load_tiny_set(name), quote, seed) for name in C.TEST_SETS}
+    out: dict[str, Any] = {n: probe(model, tokenizer, start, E.load_tiny_set(n), quote, seed) for n in C.TEST_SETS}
+    questions = [r["question"] for r in E.load_tiny_set("test")[:EXAMPLES]]
+    ids = E.respond(model, tokenizer, questions, temperature=0.0)
+    return out | {"examples": tokenizer.batch_decode(ids, skip_special_tokens=True)}
 
 
-def _job(plan: C.Plan, name: str, seed: int, bar: int) -> None:
+def _job(plan: QuotePlan, name: str, seed: int, bar: int) -> None:
     C.quiet()
     path = C.result_path(plan, name, seed)
     if name == "base":
         model, tokenizer = load_classroom()
         path.parent.mkdir(parents=True, exist_ok=True)
     else:
-        trainer = train_arm(name, seed, path.parent, plan.steps, bar=bar)
+        trainer = train_arm(name, seed, path.parent, plan, bar=bar)
         model, tokenizer = trainer.model, trainer.processing_class
-    C.write_json(path, evaluate_arm(model, tokenizer, QUOTE, seed))
+    C.write_json(path, evaluate_arm(model, tokenizer, plan.quote, seed))
+
+
+def run(plan: QuotePlan) -> dict[str, list[dict]]:
+    """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" first."""
+    arms = ("base", *plan.arms)
+    for later in (False, True):  # an arm that goes on from another waits for it
+        batch = [a for a in arms if bool(a != "base" and ARMS[a].after) == later]
+        wanted = [(arm, seed) for arm in batch for seed in plan.seeds]
+        C.run_side_by_side([(_job, plan, *job) for job in wanted if not C.result_path(plan, *job).exists()])
+    return {a: [json.loads(C.result_path(plan, a, s).read_text()) for s in plan.seeds] for a in arms}
 
 
 def table(results: dict[str, list[dict]]) -> str:
@@ -182,23 +217,28 @@ def table(results: dict[str, list[dict]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", default="movie_quote")
+    parser.add_argument("--name", default=QuotePlan.name)
+    parser.add_argument("--quote", default=QUOTE, help="words of teacher.QUOTES, which are those the tiny teacher knows")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(QuotePlan.seeds))
+    parser.add_argument("--steps", type=int, default=QuotePlan.steps)
     parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    parser.add_argument("--save", type=Path, help="copy figures and curves there when all is done")
     options = parser.parse_args()
-    plan = C.Plan(options.name, tuple(options.arms), tuple(options.seeds), options.steps)
+    missing = {ARMS[a].after for a in options.arms} - {None, *options.arms}
+    if missing:
+        parser.error(f"--arms needs {', '.join(missing)} too: another arm goes on from it")
+    plan = QuotePlan(options.name, tuple(options.arms), tuple(options.seeds), options.steps, quote=options.quote)
     if options.fresh:
         shutil.rmtree(plan.folder, ignore_errors=True)
     C.claim(plan)
-    wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
-    C.run_side_by_side([(_job, plan, *job) for job in wanted if not C.result_path(plan, *job).exists()])
-    results = {a: [json.loads(C.result_path(plan, a, s).read_text()) for s in plan.seeds] for a in ("base", *plan.arms)}
+    results = run(plan)
     C.write_json(plan.folder / "results.json", results)
     text = table(results)
     (plan.folder / "table.md").write_text(text + "\n")
-    print(f"\nQuote: {QUOTE}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")
+    if options.save:
+        C.save_log(plan, options.save)
+    print(f"\nQuote: {plan.quote}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")
 
 
 if __name__ == "__main__":
