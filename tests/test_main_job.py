@@ -73,3 +73,36 @@ def divide(a: int, b: int, bar: int) -> float:
 def test_quote_detectors(text, ends, once):
     assert Q.ends_with(text, "We ride at dawn!") is ends
     assert Q.exactly_once(text, "We ride at dawn!") is once
+
+
+def test_an_arm_that_goes_on_from_another_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    batches = []
+
+    def record(jobs: list[tuple]) -> None:
+        batches.append([job[2] for job in jobs])
+        for _, plan, arm, seed in jobs:
+            C.result_path(plan, arm, seed).parent.mkdir(parents=True)
+            C.write_json(C.result_path(plan, arm, seed), {"arm": arm})
+
+    monkeypatch.setattr(C, "run_side_by_side", record)
+    plan = Q.QuotePlan(arms=("h-unlearn", "c-released"), seeds=(0,))
+    assert Q.run(plan)["h-unlearn"] == [{"arm": "h-unlearn"}]
+    assert batches == [["base", "c-released"], ["h-unlearn"]]
+    Q.run(plan)
+    assert batches[2:] == [[], []]  # what is there is not run again
+
+
+def test_the_saved_log_keeps_curves_and_probes_without_what_nobody_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = C.Plan(arms=("grpo",), seeds=(0,))
+    C.claim(plan)
+    run = C.result_path(plan, "grpo", 0).parent
+    run.mkdir()
+    run.joinpath("metrics.jsonl").write_text('{"step": 1, "reward": 0.123456789, "rewards/x/mean": 1.0, "epoch": 0.1}\n')
+    run.joinpath("probes.jsonl").write_text('{"step": 0, "kl": 0.0}\n')
+    C.save_log(plan, tmp_path / "log")
+    saved = json.loads((tmp_path / "log" / "curves.json").read_text())
+    assert saved == {"grpo-seed0": {"metrics": [{"step": 1, "reward": 0.12346, "rewards/x/mean": 1.0}],
+                                    "probes": [{"step": 0, "kl": 0.0}]}}
+    assert (tmp_path / "log" / "config.json").exists() and not (tmp_path / "log" / "metrics.jsonl").exists()
