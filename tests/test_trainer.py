@@ -283,8 +283,13 @@ def test_the_default_teacher_is_a_frozen_copy(build):
     trainer = build(guided_fraction=0.25, teacher_max_new_tokens=4, max_steps=2)
     assert isinstance(trainer.teacher, PolicyTeacher)
     start = [p.clone() for p in trainer.teacher.model.parameters()]
+    ids = torch.arange(6, 20).unsqueeze(0)
+    says = trainer.teacher.model(ids).logits.clone()
+    assert torch.equal(says, trainer.model(ids).logits)
     trainer.train()
     assert all(torch.equal(a, b) for a, b in zip(trainer.teacher.model.parameters(), start, strict=True))
+    assert torch.equal(trainer.teacher.model(ids).logits, says)  # frozen weights are not enough: TRL swaps `forward`
+    assert not torch.equal(trainer.model(ids).logits, says)
     assert not any(p.requires_grad for p in trainer.teacher.model.parameters())
     assert not all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), start, strict=True))
 

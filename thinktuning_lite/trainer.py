@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
@@ -165,11 +166,15 @@ class ThinkTuningTrainer(GRPOTrainer):
             ) from error
         if self._tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no EOS token, so no response can end by itself: set tokenizer.eos_token")
+        _adapter_to_float32(self.accelerator.unwrap_model(self.model), sharded=self._is_sharded())
         self.teacher = teacher
         if teacher is None and args.guided_fraction:
+            if self._is_sharded():
+                raise ValueError("with FSDP or DeepSpeed ZeRO-3 no process holds a whole model that could teach: pass "
+                                 "teacher=EndpointTeacher(...), or use DDP")
             policy = self.accelerator.unwrap_model(self.model)
             if not hasattr(policy, "disable_adapter"):
-                policy = copy.deepcopy(policy).requires_grad_(False)
+                policy = _frozen_copy(policy)
             self.teacher = T.PolicyTeacher(policy, self._tokenizer, teacher_prompt, args.teacher_max_new_tokens)
         self.rollout_log: RolloutLog | None = None
         if args.rollout_log_steps and self.accelerator.is_main_process:
@@ -178,6 +183,23 @@ class ThinkTuningTrainer(GRPOTrainer):
         self._author_sums: dict[str, float] = defaultdict(float)
         self._teacher_mask: list[list[int]] | None = None
         self._spans: dict[str, float] = defaultdict(float)
+
+    def _is_sharded(self) -> bool:
+        return self.is_fsdp_enabled or is_deepspeed_zero3_enabled()
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's. With LoRA, raises RuntimeError when no adapter weight has moved: nothing was trained then."""
+        before = _lora_b_sums(self.model)
+        result = super().train(*args, **kwargs)
+        moved = [float(abs(a - b)) for a, b in zip(_lora_b_sums(self.model), before, strict=True)]
+        total = self.accelerator.reduce(torch.tensor(sum(moved), device=self.accelerator.device), "sum").item()
+        if moved and self.args.learning_rate > 0 and not total > 0:
+            raise RuntimeError(
+                "after training every LoRA B is what it was before: no gradient reached the adapter, or every advantage "
+                "was 0. See frac_reward_zero_std in the log (1 means that no group had two different rewards); with "
+                "gradient checkpointing the inputs need gradients (model.enable_input_require_grads())"
+            )
+        return result
 
     # ------------------------------------------------------------ generation
 
@@ -450,6 +472,38 @@ def _check_inputs(model: Any, train_dataset: Any, args: Any, tokenizer: Any, oth
     looks_local = isinstance(model, str) and (model.startswith((".", "/", "~")) or model.count("/") > 1)
     if looks_local and not Path(model).expanduser().exists():
         raise FileNotFoundError(f"there is no model folder at {model!r}: check the path, or give a Hub id (owner/name)")
+
+
+def _frozen_copy(policy: Any) -> Any:
+    """The policy as it is now, never to change.
+
+    TRL replaces `forward` on the instance by a function that calls the original's; copied along, the copy would answer
+    with the weights in training. Its class's own `forward` is the right one.
+    """
+    if any(hasattr(m, "_hf_hook") for m in policy.modules()):
+        raise ValueError("the policy is spread over devices (device_map), so it cannot be copied as its own teacher: pass "
+                         "teacher=PolicyTeacher(another model, ...), or use LoRA, whose base needs no copy")
+    frozen = copy.deepcopy(policy).requires_grad_(False)
+    for module in frozen.modules():
+        vars(module).pop("forward", None)
+    return frozen
+
+
+def _adapter_to_float32(model: Any, sharded: bool) -> None:
+    """TRL casts the adapter of a quantized model to bf16, where a step at a usual learning rate is lost in rounding.
+
+    Left as TRL has it when parameters are sharded, since shards must not mix dtypes.
+    """
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        for parameter in model.parameters():
+            if parameter.requires_grad and not sharded:
+                parameter.data = parameter.data.float()
+
+
+def _lora_b_sums(model: Any) -> list[torch.Tensor]:
+    """The absolute sum of each trainable LoRA B (zero before training); empty without LoRA."""
+    named = model.named_parameters()
+    return [p.detach().abs().sum().double().cpu() for name, p in named if "lora_B" in name and p.requires_grad]
 
 
 def _question(row: dict) -> str:
