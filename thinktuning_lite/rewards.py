@@ -134,6 +134,11 @@ def _choice_patterns(letters: str) -> _ChoicePatterns:
         rf"|{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
         rf"|\b({key})\s+{verdict}"
         rf"|\b(?i:therefore|thus|hence|so),?\s+{named}\s+(?i:is\s+(?:the\s+)?(?:correct|right|best))\b"
+        rf"|\b(?i:therefore|thus|hence|so),?\s+(?:{named}|({key}))\s+(?i:is\s+the\s+(?:answer|option|choice))\b"
+        # "Option C is correct", but not "if option C is correct" or "option C is correct in that"
+        rf"|(?<!if )(?<!If )(?<!whether )(?<!that ){named}\s+(?i:is\s+(?:correct|right))"
+        r"(?=\s*(?:[.,;!]|$|\n|because\b|since\b))"
+        rf"|\b(?i:corresponds\s+to|matches)\s+(?:the\s+)?(?i:option|choice|answer)\s+\(?({key})\b\)?"
         rf"|\b(?i:I|we)(?i:'d|\s+would|\s+will)?\s+(?i:choose|select|pick|go with)\s+(?i:{_NOUN})"
         rf"[\s(*]{{0,4}}{stated}"
     )
@@ -177,6 +182,7 @@ _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _YES_NO = r"\b(yes|no|true|false)\b"
 # "no" also begins noun phrases ("the answer is no one"): something must end the word.
 _YES_NO_END = r"(?=[\s)\]}*_`\"'”’$]*(?:$|\n|[.,;:!–—-])|\s+(?:because|since|as)\b)"
+_YES_NO_BOX = re.compile(rf"\s*{_YES_NO}(?:[\s.!]*|[,;.].*)", re.IGNORECASE | re.DOTALL)  # "Yes, it would"
 _YES_NO_STATEMENT = re.compile(rf"{_STATEMENT}{_YES_NO}{_YES_NO_END}", re.IGNORECASE)
 _YES_NO_OPENING = re.compile(rf"[^\w\n]*{_YES_NO}{_YES_NO_END}", re.IGNORECASE)
 _YES_NO_CLOSING = re.compile(
@@ -191,8 +197,8 @@ def extract_yes_no(text: str) -> str | None:
     ("So no."), else the word at the beginning of the text ("Yes, because ...").
     """
     boxed = extract_boxed(text)
-    if boxed is not None and (word := _TRUTH.get(_plain(boxed).strip(" .!").lower())):
-        return word
+    if boxed is not None and (match := _YES_NO_BOX.fullmatch(_plain(boxed))):
+        return _TRUTH[match[1].lower()]
     statements = _YES_NO_STATEMENT.findall(text.replace("####", "answer:"))
     if statements:
         return _TRUTH[statements[-1].lower()]
