@@ -6,6 +6,7 @@ direct label.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -471,4 +472,221 @@ def taught_tokens(runs: dict[str, dict[str, Sequence[float]]]) -> Figure:
     axes[0, 0].set_yscale("log")
     axes[0, 0].grid(axis="y", alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(runs), frameon=False)
+    return figure
+
+
+# ---------------------------------------------------------------- notebook 06
+
+
+def arms_over_steps(runs: dict[str, list[list[dict]]], panels: dict[str, str], guided_until: int) -> Figure:
+    """Probes over training, a panel for each key of `panels` (key -> axis label), a line an arm, a band over its seeds.
+
+    How to read: guidance is on in the grey part; what a line keeps to the right of it is the student's own. `runs` maps
+    an arm to its seeds' probes, a dict a step. Lines that lie on each other are told apart by their markers.
+    """
+    figure, axes = _figure(5.4 * len(panels), 4.2, columns=len(panels))
+    colours = (*CYCLE, "#000000")
+    for ax, (key, label) in zip(axes.flat, panels.items(), strict=True):
+        ax.axvspan(0, guided_until, color="#EEEEEE", zorder=0)
+        for i, (name, seeds) in enumerate(runs.items()):
+            steps = [row["step"] for row in seeds[0]]
+            values = np.array([[row[key] for row in rows] for rows in seeds])
+            colour = colours[i % len(colours)]
+            ax.plot(steps, values.mean(0), color=colour, linestyle=DASHES[i % len(DASHES)], marker="os^vDPX"[i % 7],
+                    markersize=4.5, markevery=(i % 2, 2), linewidth=1.6, label=name)
+            ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
+        ax.set(xlabel="step", ylabel=label)
+        ax.text(guided_until / 2, 1.01, "guidance on", ha="center", va="bottom", fontsize=8, color="#555555",
+                transform=ax.get_xaxis_transform())
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(runs)),
+                  frameon=False, fontsize=9)
+    return figure
+
+
+# ---------------------------------------------------------------- the inspector and the live view
+
+
+def inspector_figure(
+    *, title: str, rewards: Sequence[float], before: Sequence[float], after: Sequence[float], guided: Sequence[bool],
+    shown: int, tokens: Sequence[str], author: Sequence[int], p: Sequence[float], weight: Sequence[float],
+    shaped: Sequence[bool], curve: tuple[Sequence[float], Sequence[float]], shaping: str, columns: int = 14,
+) -> Figure:
+    """The inspector without a kernel: a group's advantages, the weight curve, and the tokens of rollout `shown`.
+
+    How to read: top left, grey bars are the own rollouts compared among themselves, coloured ones the whole group, hatched
+    orange the guided rollout. Top right, the weight of a shaped token over its probability; diamonds are the teacher's
+    tokens, circles the student's. Below, the darker a token the less likely; the number is its weight.
+    """
+    rows = -(-len(tokens) // columns)
+    figure = Figure(figsize=(0.75 * columns, 3.1 + 0.62 * rows), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3.1, 0.62 * rows))
+    bars, line = top.subplots(1, 2)
+    _before_after(bars, rewards, before, after, guided)
+    line.plot(*curve, color=GREEN, linewidth=1.8)
+    for who, marker, colour in ((0, "o", STUDENT_COLOUR), (1, "D", TEACHER_COLOUR)):
+        at = [i for i, a in enumerate(author) if a == who]
+        line.plot(np.clip([p[i] for i in at], 1e-8, 1), np.clip([weight[i] for i in at], 1e-4, 1e3), marker, color=colour,
+                  markersize=5, alpha=0.6, fillstyle="full" if who else "none", linestyle="none")
+    line.set(xscale="log", yscale="log", xlim=(1e-8, 2), ylim=(5e-5, 2e3), xlabel="probability p of the token",
+             ylabel=f"weight, {shaping}", title=f"rollout {shown}, A = {after[shown]:+.2f}")
+    for ax in (bars, line):
+        ax.spines[["top", "right"]].set_visible(False)
+    _inspected_strip(bottom.subplots(), tokens, author, p, weight, shaped, columns)
+    figure.suptitle(_drawable(textwrap.fill(textwrap.shorten(title, 240, placeholder=" …"), 120)), fontsize=10, parse_math=False)
+    return figure
+
+
+def _before_after(ax: Axes, rewards: Sequence[float], before: Sequence[float], after: Sequence[float],
+                  guided: Sequence[bool]) -> None:
+    x = np.arange(len(after))
+    ax.bar(x - 0.2, np.nan_to_num(before), 0.38, color="#A0A0A0")
+    for i, (value, g) in enumerate(zip(after, guided, strict=True)):
+        ax.bar(i + 0.2, value, 0.38, color=TEACHER_COLOUR if g else STUDENT_COLOUR, hatch="//" if g else "", edgecolor="white")
+        ax.annotate(f"{value:+.2f}", (i + 0.2, value), ha="center", va="bottom" if value >= 0 else "top", fontsize=7)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(x, [f"{i}\nr={r:.3g}" for i, r in enumerate(rewards)], fontsize=8)
+    ax.set(ylabel="advantage", title="grey: own rollouts alone; colour: whole group")
+    ax.margins(y=0.15)
+
+
+def _inspected_strip(ax: Axes, tokens: Sequence[str], author: Sequence[int], p: Sequence[float], weight: Sequence[float],
+                     shaped: Sequence[bool], columns: int) -> None:
+    for i, token in enumerate(tokens):
+        x, y = i % columns, -(i // columns)
+        shade = 1 - 0.85 * float(np.clip(-np.log10(max(p[i], 1e-9)) / 6, 0, 1))
+        ink = "white" if shade < 0.5 else "black"
+        ax.add_patch(_box(x, y, str(shade), TEACHER_COLOUR if author[i] else STUDENT_COLOUR, "--" if author[i] else "-"))
+        text = _drawable(token if len(token) < 12 else token[:10] + "…")
+        ax.text(x + 0.5, y + 0.62, text, ha="center", va="center", fontsize=8, color=ink, parse_math=False)
+        ax.text(x + 0.5, y + 0.22, f"{weight[i]:.3g}" if shaped[i] else "–", ha="center", va="center", fontsize=6.5, color=ink)
+    ax.set(xlim=(-0.05, columns + 0.05), ylim=(-(-(-len(tokens) // columns)) + 1 - 0.1, 1.1))
+    ax.axis("off")
+    ax.set_title("darker: less likely; number: weight (–: not shaped); solid blue frame: student, dashed orange: teacher",
+                 fontsize=9, loc="left")
+
+
+def _drawable(text: str) -> str:
+    """Text that the default font can draw: what it has no glyph for becomes �."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    return "".join(c if font.get_char_index(ord(c)) else "\ufffd" for c in text)
+
+
+def live_figure(rows: Sequence[dict], total_steps: int | None = None) -> Figure:
+    """A running training, from its metrics rows ({"step", metric: value}): reward, signal, truncation, weights.
+
+    How to read: top left, guided rollouts (orange) should earn more than own ones (blue) while guidance is on. Top right,
+    the share of groups without any advantage, near 1 means that nothing is learned, and of rollouts cut off, near 0 when
+    healthy. Bottom left, mean AAS weight by who wrote the token; bottom right, the norm of the gradient.
+    """
+    panels = (
+        ("reward", (("reward", "all", GREY, "-"), ("guidance/reward/own", "own", BLUE, "-"),
+                    ("guidance/reward/guided", "guided", ORANGE, "--"))),
+        ("share", (("frac_reward_zero_std", "groups without advantage", PURPLE, "-"),
+                   ("completions/clipped_ratio", "rollouts cut off", "black", ":"))),
+        ("mean weight", (("guidance/weight/own", "student's tokens", BLUE, "-"),
+                         ("guidance/weight/teacher", "teacher's tokens", ORANGE, "--"))),
+        ("gradient norm", (("grad_norm", "gradient norm", GREEN, "-"),)),
+    )
+    figure, axes = _figure(10, 4.6, columns=2, rows=2, sharex=True)
+    for ax, (label, lines) in zip(axes.flat, panels, strict=True):
+        for key, name, colour, dash in lines:
+            known = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+            if known:
+                ax.plot(*zip(*known, strict=True), color=colour, linestyle=dash, marker=".", markersize=4, label=name)
+        ax.set(ylabel=label, xlim=(0, total_steps or None))
+        ax.set_ylim(bottom=0)
+        if len(lines) > 1 and ax.lines:
+            ax.legend(frameon=False, fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel("step")
+    return figure
+
+
+def difference_forest(rows: Sequence, reference: str = "GRPO") -> Figure:
+    """Every method's difference to the reference, in points of accuracy with its 95 % interval; a panel a benchmark.
+
+    How to read: an interval that crosses the line at 0 shows no difference. Filled: better or worse also after Holm's
+    correction for all comparisons; hollow: no difference shown. `rows` are `table.Line`s.
+    """
+    rows = [r for r in rows if r.difference is not None]
+    tasks, methods = list(dict.fromkeys(r.task for r in rows)), list(dict.fromkeys(r.method for r in rows))
+    figure, axes = _figure(4 + 2.6 * len(tasks), 0.8 + 0.3 * len(methods), columns=len(tasks), sharey=True)
+    for ax, task in zip(axes.flat, tasks, strict=True):
+        for r in (r for r in rows if r.task == task):
+            y, d = -methods.index(r.method), r.difference
+            colour = {"better": BLUE, "worse": ORANGE}.get(r.verdict, GREY)
+            ax.plot([100 * d.low, 100 * d.high], [y, y], color=colour, linewidth=2)
+            ax.plot(100 * d.estimate, y, "o", color=colour, markerfacecolor="white" if colour == GREY else colour)
+        ax.axvline(0, color="black", linewidth=0.8, alpha=0.5)
+        ax.set(xlabel=f"points above {reference}", title=task.removeprefix("tt_tiny_"))
+        ax.set_yticks([-i for i in range(len(methods))], methods)
+    return figure
+
+
+def response_lengths(lengths: dict[str, Sequence[float]]) -> Figure:
+    """The distribution of response lengths in tokens, one cumulative line a method.
+
+    How to read: the height at x is the share of responses of at most x tokens; a line further to the right is longer.
+    """
+    figure, axes = _figure(7, 3.4)
+    ax = axes[0, 0]
+    for i, (name, values) in enumerate(lengths.items()):
+        ordered = np.sort(np.asarray(values, dtype=float))
+        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        ax.step(ordered, 100 * share, where="post", color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)],
+                linewidth=1.8, label=name)
+    ax.set(xlabel="tokens a response", ylabel="responses of at most that many, %", ylim=(0, 101))
+    ax.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def transition_bars(counts: dict[str, dict[str, int]]) -> Figure:
+    """From the first stated answer to the last: shares of responses that corrected themselves, or spoilt a right answer.
+
+    How to read: blue to the right of 0 is what reflection mends, orange to the left what it spoils; responses that keep
+    their answer, or state one only, are not drawn. `counts` maps a method to `behaviours.transitions`.
+    """
+    figure, axes = _figure(7, 0.9 + 0.32 * len(counts))
+    ax = axes[0, 0]
+    for i, (name, count) in enumerate(counts.items()):
+        total = sum(count.values())
+        mended, spoilt = (100 * count[k] / total for k in ("wrong to right", "right to wrong"))
+        ax.barh(-i, mended, color=BLUE)
+        ax.barh(-i, -spoilt, color=ORANGE)
+        ax.text(mended, -i, f" {mended:.1f}", va="center", fontsize=8)
+        ax.text(-spoilt, -i, f"{spoilt:.1f} ", va="center", ha="right", fontsize=8)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.margins(x=0.15)
+    ax.set_yticks([-i for i in range(len(counts))], list(counts))
+    ax.set(xlabel="% of responses: right to wrong (left), wrong to right (right)")
+    return figure
+
+
+def memory_bars(plans: dict[str, dict[str, int]], cards: dict[str, int]) -> Figure:
+    """Predicted memory of a process by part, one stacked bar a setting; dashed lines are the memory of graphics cards.
+
+    How to read: a setting fits a card when its bar ends left of the card's line. `plans` maps a setting to the bytes of its
+    parts at the worst moment; `cards` maps a card to its bytes.
+    """
+    figure, axes = _figure(9, 1.4 + 0.5 * len(plans))
+    ax = axes[0, 0]
+    parts = list(dict.fromkeys(part for sizes in plans.values() for part in sizes))
+    hatches = ("", "//", "..", "xx", "\\\\", "++", "oo", "--", "||")
+    ends = np.zeros(len(plans))
+    for i, part in enumerate(parts):
+        sizes = np.array([sizes.get(part, 0) / 2**30 for sizes in plans.values()])
+        ax.barh(range(len(plans)), sizes, left=ends, color=CYCLE[i % len(CYCLE)], hatch=hatches[i % len(hatches)],
+                edgecolor="white", linewidth=0.5, label=part)
+        ends += sizes
+    for i, end in enumerate(ends):
+        ax.text(end, i, f" {end:.1f}", va="center", fontsize=8)
+    for name, size in cards.items():
+        ax.axvline(size / 2**30, color="black", linestyle="--", linewidth=0.9)
+        ax.text(size / 2**30, len(plans) - 0.45, name, rotation=0, ha="center", va="bottom", fontsize=8)
+    ax.set(xlabel="memory, GiB", ylim=(len(plans) - 0.5, -0.5), xlim=(0, None))
+    ax.invert_yaxis()
+    ax.set_yticks(range(len(plans)), list(plans))
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
