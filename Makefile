@@ -7,7 +7,7 @@ JOBS ?= 2  # tests at a time, one core each
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lab bench badges clean
+.PHONY: run test lab bench table quote badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite.classroom --name $(NAME) $(if $(FRESH),--fresh)
@@ -21,6 +21,12 @@ lab: .venv/installed-dev
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/step.py
+
+table: .venv/installed-dev
+	$(BIN)/python -m thinktuning_lite.table --save data/logs/table
+
+quote: .venv/installed
+	$(BIN)/python -m thinktuning_lite.movie_quote --save data/logs/movie_quote
 
 badges: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite.notebook_setup $(if $(REPO),--repo $(REPO))
