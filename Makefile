@@ -1,9 +1,11 @@
-# Everything happens in .venv, made when needed. On Linux without a GPU, TORCH_INDEX=<PyTorch's CPU index> saves gigabytes.
+# Everything happens in .venv, made when needed; pip does not compile (--no-compile) what nobody imports.
+# On Linux without a GPU, TORCH_INDEX=<PyTorch's CPU index> saves gigabytes.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= torch==2.13.0
 NAME ?= classroom
-JOBS ?= 2  # tests at a time, one core each
+# Tests at a time, one core each.
+JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
@@ -38,10 +40,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/pip install --quiet --no-compile -e .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet -e ".[dev]"
+	$(BIN)/pip install --quiet --no-compile -e ".[dev]"
 	touch $@
