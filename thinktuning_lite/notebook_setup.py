@@ -265,6 +265,9 @@ def clean(notebook: NotebookNode) -> None:
         if cell.cell_type == "code":
             text = json.dumps(cell.outputs)
             cell.outputs = _nodes(json.loads(text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")))
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):  # a widget's static twin stays, the view of a dead kernel goes
+                    output["data"].pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _nodes(outputs: list[dict]) -> list:

@@ -1,0 +1,524 @@
+// The browser part of the advantage inspector. Model text enters the page by textContent alone. `render` is anywidget's entry
+// point; `showStatic` draws the same in a page without kernel.
+
+const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case"];
+const COLOURS = {
+  author: "who wrote the token",
+  p: "probability p (darker: less likely)",
+  ratio: "importance ratio",
+  weight: "AAS weight",
+  advantage: "advantage of the token, A·s",
+  gradient: "gradient size, |A·s|·(1 − p)",
+};
+const LIGHT = [255, 255, 255], DARK_BLUE = [11, 60, 111], BLUE = [0, 90, 150], ORANGE = [176, 71, 0];
+const TAUGHT = [253, 226, 208], OWN = [221, 235, 247];
+
+let unique = 0;
+
+function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  // JupyterLab has shortcuts on arrow keys and letters; each node that takes keys must opt out by itself.
+  if (["input", "select", "button"].includes(tag) || "tabindex" in props) node.dataset.lmSuppressShortcuts = "true";
+  for (const [key, value] of Object.entries(props)) {
+    if (key === "class") node.className = value;
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function svg(tag, props = {}, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(props)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function floats(data) {
+  if (!data) return new Float32Array();
+  if (Array.isArray(data)) return Float32Array.from(data, (x) => (x === null ? NaN : x));
+  return new Float32Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
+}
+
+function number(x, digits = 3) {
+  if (x === null || Number.isNaN(x)) return "–";
+  const size = Math.abs(x);
+  if (x !== 0 && (size < 1e-4 || size >= 1e5)) return Number(x.toExponential(digits - 1)).toExponential().replace("e+", "e").replaceAll("-", "−");
+  return String(Number(x.toPrecision(digits))).replace("-", "−");
+}
+
+function signed(x, digits = 3) {
+  return (x > 0 ? "+" : "") + number(x, digits);
+}
+
+function mix(from, to, t) {
+  const s = Math.max(0, Math.min(1, t));
+  return from.map((x, i) => Math.round(x + (to[i] - x) * s));
+}
+
+function ink([r, g, b]) {
+  // Black or white, whichever contrasts more: at least 4.5 on any ground.
+  const [x, y, z] = [r, g, b].map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * x + 0.7152 * y + 0.0722 * z > 0.179 ? "#000" : "#fff";
+}
+
+function diverging(t) {
+  return t < 0 ? mix(LIGHT, BLUE, -t) : mix(LIGHT, ORANGE, t);
+}
+
+// For each colouring: its ground for a value, and the values that the legend shows.
+function colouring(name, largest) {
+  if (name === "p")
+    return { of: (v) => mix(LIGHT, DARK_BLUE, -Math.log10(Math.max(v, 1e-9)) / 6), shown: [1, 0.1, 0.01, 1e-3, 1e-4, 1e-6] };
+  if (name === "ratio") return { of: (v) => diverging(Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
+  if (name === "weight")
+    return { of: (v) => diverging(Math.log10(Math.max(v, 1e-9)) / 3), shown: [1e-3, 0.1, 1, 10, 1e3] };
+  const top = largest || 1;
+  if (name === "advantage") return { of: (v) => diverging(v / top), shown: [-top, -top / 2, 0, top / 2, top] };
+  return { of: (v) => mix(LIGHT, DARK_BLUE, v / top), shown: [0, top / 4, top / 2, top] };
+}
+
+class View {
+  constructor(model, el) {
+    Object.assign(this, { model, el, id: `tti${++unique}`, at: null, version: -1 });
+    this.choices = model.get("choices");
+    this.root = h("section", { class: "tti", "aria-label": "Advantage inspector" });
+    this.root.append(this.finder(), this.whatIf(), this.groupPart(), this.tokenPart());
+    this.tip = h("div", { class: "tti-tip", "aria-hidden": "true" });
+    this.root.append(this.tip);
+    el.append(this.root);
+    this.drawList();
+    this.drawGroup();
+  }
+
+  ui() {
+    return this.model.get("ui");
+  }
+
+  set(patch) {
+    if (Object.entries(patch).every(([key, value]) => this.ui()[key] === value)) return;
+    this.model.set("ui", { ...this.ui(), ...patch });
+    this.model.save_changes();
+    const own = ["rollout", "colour"]; // all else is answered by the kernel
+    if (this.choices.static || Object.keys(patch).every((key) => own.includes(key))) return;
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => (this.note.textContent = "Waiting for the kernel: it is busy with another cell."), 1000);
+  }
+
+  // ------------------------------------------------------------ controls
+
+  select(label, options, key, oninput) {
+    const node = h("select", { "data-key": key });
+    for (const [value, text] of options) node.append(h("option", { value }, text));
+    node.value = this.ui()[key];
+    node.addEventListener("input", () => (oninput ? oninput(node.value) : this.set({ [key]: node.value })));
+    return h("label", {}, h("span", {}, label), node);
+  }
+
+  slider(label, key, props, toValue, toPosition, show) {
+    const out = h("output");
+    const node = h("input", { type: "range", "data-key": key, ...props });
+    const say = () => {
+      out.textContent = show(toValue(Number(node.value)));
+      node.setAttribute("aria-valuetext", out.textContent);
+    };
+    node.place = () => {
+      node.value = toPosition(this.ui()[key]);
+      say();
+    };
+    node.addEventListener("input", () => {
+      say();
+      this.set({ [key]: toValue(Number(node.value)) });
+    });
+    node.place();
+    return h("label", {}, h("span", {}, label, " ", out), node);
+  }
+
+  finder() {
+    const steps = this.model.get("listing").steps;
+    this.list = h("select", { size: 7, class: "tti-list", "aria-label": "Groups" });
+    this.list.addEventListener("input", () => this.set({ group: this.list.value, rollout: -1 }));
+    this.count = h("p", { class: "tti-note", role: "status" });
+    const box = h("div", { class: "tti-box tti-finder" }, h("h3", {}, "Groups"));
+    if (!this.choices.static) {
+      const at = (s) => this.model.get("listing").steps.indexOf(s) + 1;
+      const step = this.slider("Step", "step", { min: 0, max: steps.length, step: 1 },
+        (i) => (i === 0 ? -1 : this.model.get("listing").steps[i - 1]), at, (s) => (s === -1 ? "all" : String(s)));
+      this.stepNode = step.querySelector("input");
+      box.append(h("div", { class: "tti-controls" }, step,
+        this.select("Show", Object.entries(this.choices.filters), "filter"),
+        this.select("Sort", Object.entries(this.choices.sorts), "sort"),
+        h("button", { type: "button", onclick: () => this.set({ reload: this.ui().reload + 1 }) }, "Read new steps")));
+    }
+    box.append(this.list, this.count);
+    return box;
+  }
+
+  whatIf() {
+    const { choices } = this, limit = choices.gamma_limit, same = (x) => x;
+    const gamma = { min: -limit, max: limit, step: limit / 20 };
+    const [top, bottom] = choices.advantages;
+    this.note = h("p", { class: "tti-note", role: "status" });
+    const controls = h("div", { class: "tti-controls" },
+      this.select("Shaping", choices.shapings.map((s) => [s, s]), "shaping"),
+      this.select("Shaped tokens", Object.entries(choices.masks), "mask"),
+      this.slider(`γ at A = ${signed(top)}`, "gamma_min", gamma, same, same, (v) => signed(v)),
+      this.slider(`γ at A = ${signed(bottom)}`, "gamma_max", gamma, same, same, (v) => signed(v)),
+      this.slider("Fallback below p", "fallback", { min: 0, max: choices.fallbacks.length - 1, step: 1 },
+        (i) => choices.fallbacks[i], (v) => choices.fallbacks.indexOf(v), (v) => (v === 0 ? "never" : number(v))),
+      this.slider("Clip ε", "epsilon", { min: 0, max: 1, step: 0.05 }, same, same, (v) => number(v)),
+      this.select("Advantage divided by", Object.entries(choices.scales), "scale"),
+      h("button", { type: "button", onclick: () => this.set(choices.logged) }, "Back to the run's settings"));
+    const fields = h("fieldset", { class: "tti-box" }, h("legend", {}, "What if"), controls, this.note);
+    if (choices.static) {
+      fields.disabled = true;
+      controls.after(h("p", { class: "tti-note" }, "A saved page: run the notebook to move these."));
+    }
+    return fields;
+  }
+
+  sync() {
+    const ui = this.ui();
+    for (const node of this.root.querySelectorAll("[data-key]")) {
+      if (node === document.activeElement && node.type === "range") continue;
+      node.place ? node.place() : (node.value = ui[node.dataset.key]);
+    }
+    const aas = ["intended", "released"].includes(ui.shaping);
+    for (const key of ["gamma_min", "gamma_max", "fallback"])
+      this.root.querySelector(`[data-key=${key}]`).disabled = !aas;
+  }
+
+  // ------------------------------------------------------------ the parts that show the group
+
+  groupPart() {
+    this.title = h("h3");
+    this.why = h("p", { class: "tti-why" });
+    this.bars = h("div", { class: "tti-figure" });
+    this.curve = h("div", { class: "tti-figure" });
+    const half = (title, ...inside) => h("div", { class: "tti-half" }, h("h4", {}, title), ...inside);
+    return h("div", { class: "tti-box" }, this.title, h("div", { class: "tti-columns" },
+      half("Advantages: grey among the own rollouts alone, coloured with guidance", this.bars, this.why),
+      half("Weight over probability, for the chosen rollout", this.curve)));
+  }
+
+  tokenPart() {
+    this.legend = h("div", { class: "tti-legend" });
+    this.strips = h("div", { class: "tti-strips" });
+    this.detail = h("div", { class: "tti-detail", role: "status" },
+      "Hover a token, or move to it by Tab and arrow keys, to read its numbers here.");
+    const jump = (text, pick) => h("button", { type: "button", onclick: () => this.jump(pick) }, text);
+    const numbers = h("input", { type: "checkbox" });
+    numbers.addEventListener("input", () => this.root.classList.toggle("tti-numbers", numbers.checked));
+    const colour = this.select("Colour by", Object.entries(COLOURS), "colour", (value) => {
+      this.set({ colour: value });
+      this.paint();
+    });
+    this.strips.addEventListener("pointermove", (e) => this.hover(e));
+    this.strips.addEventListener("pointerleave", () => this.hideTip());
+    this.strips.addEventListener("focusin", (e) => this.look(e.target.closest(".tti-token"), false));
+    this.strips.addEventListener("click", (e) => e.target.closest(".tti-token")?.focus());
+    this.strips.addEventListener("keydown", (e) => this.key(e));
+    return h("div", { class: "tti-box" }, h("h3", {}, "Tokens"),
+      h("div", { class: "tti-controls" }, colour,
+        h("label", { class: "tti-check" }, numbers, "numbers under the tokens"),
+        jump("Largest weight", (v, i) => v.weight[i]), jump("Least likely token", (v, i) => -v.p[i]),
+        jump("Largest gradient", (v, i) => v.gradient[i])),
+      this.legend, this.detail, this.strips);
+  }
+
+  answered() {
+    clearTimeout(this.waiting);
+    this.note.textContent = this.model.get("numbers").note;
+  }
+
+  drawList() {
+    this.answered();
+    const { groups, total, incomplete, steps } = this.model.get("listing");
+    this.list.replaceChildren(...groups.map((g) => h("option", { value: g.key, dir: "ltr" }, g.label)));
+    this.list.value = this.ui().group;
+    const more = groups.length < total ? `the first ${groups.length} of ${total} groups: choose a step or a filter` : `${total} groups`;
+    this.count.textContent = more + (incomplete ? `; ${incomplete} not complete yet` : "");
+    if (this.stepNode) this.stepNode.max = steps.length;
+    this.sync();
+  }
+
+  drawGroup() {
+    const group = this.model.get("group");
+    if (group === this.drawn) return;
+    this.drawn = group;
+    this.starts = [0];
+    for (const r of group.rollouts) this.starts.push(this.starts.at(-1) + r.tokens.length);
+    this.title.replaceChildren(`Step ${group.step}, group ${group.group}: `, h("bdi", {}, group.question));
+    this.nodes = [];
+    this.heads = [];
+    this.strips.replaceChildren(...group.rollouts.map((r, i) => this.strip(r, i)));
+    this.at = null;
+    this.drawNumbers();
+  }
+
+  strip(r, i) {
+    const radio = h("input", { type: "radio", name: this.id, value: i });
+    radio.addEventListener("input", () => this.choose(i));
+    const said = h("span");
+    this.heads.push({ radio, said });
+    const strip = h("div", { class: "tti-strip", role: "listbox", "aria-label": `Tokens of rollout ${i}`, dir: "ltr" });
+    r.tokens.forEach((text, t) => {
+      const node = h("span", { class: r.author[t] ? "tti-token tti-taught" : "tti-token", role: "option", tabindex: t ? -1 : 0,
+        "aria-selected": "false" }, h("bdi", {}, text), h("small", { "aria-hidden": "true" }));
+      node.index = this.nodes.length;
+      this.nodes.push(node);
+      strip.append(node);
+    });
+    return h("div", { class: "tti-rollout" }, h("label", { class: "tti-head" }, radio, said), strip);
+  }
+
+  drawNumbers() {
+    const numbers = this.model.get("numbers"), group = this.model.get("group"), count = this.nodes.length;
+    if (group !== this.drawn) return this.drawGroup(); // the two arrive together, but in no fixed order
+    const flat = floats(numbers.values);
+    this.numbers = numbers;
+    this.values = {};
+    FIELDS.forEach((name, f) => (this.values[name] = flat.subarray(f * count, (f + 1) * count)));
+    this.weightsBy = this.choices.shapings.map((_, s) => flat.subarray((FIELDS.length + s) * count, (FIELDS.length + s + 1) * count));
+    group.rollouts.forEach((r, i) => {
+      const taught = r.author.reduce((a, b) => a + b, 0);
+      const who = r.guided ? `guided: the teacher wrote the last ${taught} of ${r.tokens.length} tokens` : `own, ${r.tokens.length} tokens`;
+      this.heads[i].said.textContent = `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}`;
+    });
+    this.answered();
+    this.root.dataset.version = numbers.version ?? 0;
+    this.drawBars(group);
+    this.drawRollout();
+    this.paint();
+    this.sync();
+  }
+
+  drawRollout() {
+    const i = this.shown();
+    this.heads[i].radio.checked = true;
+    this.why.textContent = `Rollout ${i}: ${this.numbers.why[i]}`;
+    this.drawCurve(i);
+  }
+
+  shown() {
+    const { rollout } = this.ui();
+    if (rollout >= 0) return Math.min(rollout, this.heads.length - 1);
+    return Math.max(0, this.model.get("group").rollouts.findIndex((r) => r.guided));
+  }
+
+  choose(i) {
+    if (i !== this.ui().rollout) this.set({ rollout: i });
+    this.drawRollout();
+  }
+
+  // ------------------------------------------------------------ tokens
+
+  paint() {
+    const name = this.ui().colour;
+    const values = name === "author" ? null : this.values[name];
+    const group = this.model.get("group");
+    const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) : 0;
+    const scale = values && colouring(name, largest);
+    let k = 0;
+    for (const r of group.rollouts)
+      for (const author of r.author) {
+        const ground = scale ? scale.of(values[k]) : author ? TAUGHT : OWN;
+        const node = this.nodes[k];
+        node.style.background = `rgb(${ground.join(" ")})`;
+        node.style.color = ink(ground);
+        node.lastChild.textContent = number(values ? values[k] : this.values.p[k], 2);
+        node.setAttribute("aria-label", this.summary(k));
+        k += 1;
+      }
+    const swatch = (ground, text) => h("span", { class: "tti-swatch", style: `background: rgb(${ground.join(" ")}); color: ${ink(ground)}` }, text);
+    const swatches = scale ? scale.shown.map((v) => swatch(scale.of(v), number(v, 2))) : [swatch(OWN, "student"), swatch(TAUGHT, "teacher")];
+    this.legend.replaceChildren(COLOURS[name] + ": ", ...swatches, h("span", { class: "tti-key" }, "dashed underline: the teacher's token"));
+    if (this.at !== null) this.describe(this.at);
+  }
+
+  place(k) {
+    const rollout = this.starts.findIndex((start) => start > k) - 1;
+    return { rollout, token: k - this.starts[rollout], r: this.model.get("group").rollouts[rollout] };
+  }
+
+  summary(k) {
+    const { token, r } = this.place(k), v = this.values;
+    return `${r.tokens[token]}, ${r.author[token] ? "teacher" : "student"}, p ${number(v.p[k], 4)}, weight ${number(v.weight[k], 4)}, `
+      + `ratio ${number(v.ratio[k], 4)}, advantage ${signed(v.advantage[k], 4)}, gradient ${number(v.gradient[k], 3)}`;
+  }
+
+  describe(k) {
+    const { rollout, token, r } = this.place(k), v = this.values, ui = this.ui(), n = this.numbers;
+    const rows = [
+      ["p", number(v.p[k], 4) + (v.p[k] === v.p_old[k] ? "" : ` (before ${number(v.p_old[k], 4)})`)],
+      ["ratio", number(v.ratio[k], 4)], ["weight w", number(v.weight[k], 5)], ["A·s", signed(v.advantage[k], 4)],
+      ["gradient", number(v.gradient[k], 3) + (v.slope[k] === 0 && v.advantage[k] !== 0 ? " (clipped)" : "")],
+    ];
+    const cell = ([name, value]) => h("span", { class: "tti-cell" }, h("b", {}, name), " ", h("span", { "data-cell": name }, value));
+    let text = this.choices.cases[v.case[k]];
+    if (v.case[k] === 1) text = `shaped: w = ${this.choices.formulas[ui.shaping]}`;
+    const parts = [h("div", {}, h("b", {}, `Rollout ${rollout}, token ${token + 1} of ${r.tokens.length}: `),
+      h("bdi", { class: "tti-quoted" }, r.tokens[token]), ` by the ${r.author[token] ? "teacher" : "student"}`),
+      h("div", {}, ...rows.map(cell)), h("div", {}, text + ".")];
+    if (v.case[k] > 0) {
+      const by = this.choices.shapings.map((s, i) => `${s} ${number(this.weightsBy[i][k], 5)}`).join(", ");
+      parts.push(h("div", {}, `Its weight under each shaping: ${by}. γ by the formula ${signed(n.gamma.intended[rollout])}, `
+        + `after the released clamp ${signed(n.gamma.released[rollout])}.`));
+    }
+    this.detail.replaceChildren(...parts);
+  }
+
+  hover(event) {
+    // A page that scrolls under a resting pointer is not a hover.
+    const token = event.target.closest(".tti-token"), at = `${event.screenX}/${event.screenY}`;
+    if (at !== this.pointer && token && (token.index !== this.at || this.tip.style.display !== "block")) this.look(token, true);
+    this.pointer = at;
+  }
+
+  look(node, hovered) {
+    if (!node || !this.values) return;
+    const k = node.index, { rollout } = this.place(k);
+    if (this.at !== null && this.nodes[this.at]) this.nodes[this.at].setAttribute("aria-selected", "false");
+    node.setAttribute("aria-selected", "true");
+    this.at = k;
+    this.describe(k);
+    if (hovered) this.showTip(node, k);
+    else {
+      for (const other of node.parentNode.children) other.tabIndex = other === node ? 0 : -1;
+      this.hideTip();
+      if (rollout !== this.shown()) this.choose(rollout);
+    }
+    this.mark(k);
+  }
+
+  showTip(node, k) {
+    this.tip.textContent = this.summary(k);
+    this.tip.style.display = "block";
+    const box = this.root.getBoundingClientRect(), at = node.getBoundingClientRect();
+    const left = Math.min(at.left - box.left, box.width - this.tip.offsetWidth - 8);
+    this.tip.style.left = `${Math.max(4, left)}px`;
+    this.tip.style.top = `${at.bottom - box.top + 4}px`;
+  }
+
+  hideTip() {
+    this.tip.style.display = "none";
+  }
+
+  key(event) {
+    const node = event.target.closest(".tti-token");
+    if (!node) return;
+    const { rollout, token } = this.place(node.index), row = [...node.parentNode.children];
+    const strips = this.strips.querySelectorAll(".tti-strip");
+    const near = (i) => strips[i] && strips[i].children[Math.min(token, strips[i].children.length - 1)];
+    const goal = {
+      ArrowRight: row[token + 1], ArrowLeft: row[token - 1], Home: row[0], End: row.at(-1),
+      ArrowDown: near(rollout + 1), ArrowUp: near(rollout - 1),
+    }[event.key];
+    if (event.key === "Escape") this.hideTip();
+    if (!goal) return;
+    event.preventDefault();
+    event.stopPropagation();
+    goal.focus();
+  }
+
+  jump(pick) {
+    let best = 0;
+    for (let k = 1; k < this.nodes.length; k += 1) if (pick(this.values, k) > pick(this.values, best)) best = k;
+    this.nodes[best]?.focus();
+  }
+
+  // ------------------------------------------------------------ figures
+
+  drawBars(group) {
+    const { before, after } = this.numbers, width = 420, height = 190;
+    const known = [...after, ...before.map((x) => x ?? 0)];
+    const high = Math.max(0.25, ...known), low = Math.min(-0.25, ...known);
+    const y = (v) => 20 + ((high - v) / (high - low)) * (height - 60);
+    const each = (width - 46) / after.length, bar = Math.min(22, each * 0.38);
+    const figure = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
+    const hatch = svg("pattern", { id: `${this.id}h`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+    hatch.append(svg("rect", { width: 6, height: 6, fill: "#B04700" }), svg("rect", { width: 2, height: 6, fill: "#fff" }));
+    figure.append(svg("defs"), svg("line", { x1: 40, x2: width, y1: y(0), y2: y(0), stroke: "#000" }));
+    figure.firstChild.append(hatch);
+    for (const v of [low, high]) figure.append(svg("text", { x: 36, y: y(v) + 4, "text-anchor": "end" }, signed(v, 2)));
+    const column = (x, v, fill) => svg("rect", { x, width: bar, y: Math.min(y(0), y(v)), height: Math.max(1, Math.abs(y(v) - y(0))), fill });
+    after.forEach((v, i) => {
+      const x = 44 + i * each + each / 2 - bar;
+      if (before[i] !== null) figure.append(column(x, before[i], "#a0a0a0"));
+      figure.append(column(x + bar, v, group.rollouts[i].guided ? `url(#${this.id}h)` : "#0072B2"));
+      const wide = each > 34; // else the numbers would run into each other; the rollouts' lines have them
+      if (wide) figure.append(svg("text", { x: x + bar * 1.5, y: v < 0 ? y(v) + 12 : y(v) - 4, "text-anchor": "middle" }, signed(v, 2)));
+      const name = group.rollouts[i].guided ? (wide ? `${i} guided` : `${i}g`) : `${i}`;
+      figure.append(svg("text", { x: x + bar, y: height - 2, "text-anchor": "middle" }, name));
+    });
+    const said = after.map((v, i) => `rollout ${i}: before ${number(before[i])}, after ${signed(v)}`).join("; ");
+    figure.append(svg("title", {}, `Advantages. ${said}`));
+    this.bars.replaceChildren(figure);
+  }
+
+  drawCurve(i) {
+    const width = 420, height = 190, left = 50, bottom = 30, low = -4, high = 3;
+    const p = floats(this.numbers.curve_p), all = floats(this.numbers.curves), w = all.subarray(i * p.length, (i + 1) * p.length);
+    const x = (v) => left + ((Math.log10(Math.max(v, 1e-8)) + 8) / 8) * (width - left - 12);
+    const y = (v) => 8 + ((high - Math.max(low, Math.min(high, Math.log10(Math.max(v, 1e-9))))) / (high - low)) * (height - 8 - bottom);
+    const figure = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
+    for (let d = low; d <= high; d += 1) {
+      figure.append(svg("line", { x1: left, x2: width - 12, y1: y(10 ** d), y2: y(10 ** d), stroke: d ? "#e4e4e4" : "#888" }));
+      if (d % 2 === 0 || d === high) figure.append(svg("text", { x: left - 4, y: y(10 ** d) + 4, "text-anchor": "end" }, number(10 ** d, 1)));
+    }
+    for (let d = -8; d <= 0; d += 2) figure.append(svg("text", { x: x(10 ** d), y: height - 16, "text-anchor": "middle" }, number(10 ** d, 1)));
+    figure.append(svg("text", { x: (left + width) / 2, y: height - 3, "text-anchor": "middle" }, "probability p of the token"));
+    const path = [...p].map((v, k) => `${k ? "L" : "M"}${x(v).toFixed(1)} ${y(w[k]).toFixed(1)}`).join("");
+    figure.append(svg("path", { d: path, fill: "none", stroke: "#007a5a", "stroke-width": 2 }));
+    const r = this.model.get("group").rollouts[i], start = this.starts[i], v = this.values;
+    r.tokens.forEach((_, t) => {
+      const [px, py] = [x(v.p[start + t]), y(v.weight[start + t])];
+      const mark = r.author[t]
+        ? svg("path", { d: `M${px} ${py - 5}L${px + 5} ${py}L${px} ${py + 5}L${px - 5} ${py}Z`, fill: "#B04700", "fill-opacity": 0.7 })
+        : svg("circle", { cx: px, cy: py, r: 3.5, fill: "none", stroke: "#0072B2", "stroke-width": 1.5 });
+      figure.append(mark);
+    });
+    this.dot = svg("circle", { r: 8, fill: "none", stroke: "#000", "stroke-width": 2, visibility: "hidden" });
+    this.dotAt = (k) => [x(v.p[k]), y(v.weight[k])];
+    this.curveOf = i;
+    figure.append(this.dot, svg("title", {}, `Weight over probability under the shaping ${this.ui().shaping}, rollout ${i}`));
+    const caption = h("p", { class: "tti-note" }, `line: ${this.ui().shaping} at A = ${signed(this.numbers.after[i])}; diamonds: the teacher's tokens, circles: the student's; both axes logarithmic`);
+    this.curve.replaceChildren(figure, caption);
+    if (this.at !== null) this.mark(this.at);
+  }
+
+  mark(k) {
+    const here = this.place(k).rollout === this.curveOf;
+    this.dot.setAttribute("visibility", here ? "visible" : "hidden");
+    if (!here) return;
+    const [cx, cy] = this.dotAt(k);
+    this.dot.setAttribute("cx", cx);
+    this.dot.setAttribute("cy", cy);
+  }
+}
+
+function render({ model, el }) {
+  const view = new View(model, el);
+  const on = { "change:listing": () => view.drawList(), "change:group": () => view.drawGroup(), "change:numbers": () => view.drawNumbers(),
+    "change:ui": () => view.sync() };
+  for (const [name, call] of Object.entries(on)) model.on(name, call);
+  return () => Object.entries(on).forEach(([name, call]) => model.off(name, call));
+}
+
+function showStatic(el, data) {
+  const state = { ...data, ...data.views[data.ui.group] };
+  const view = new View({
+    get: (name) => state[name],
+    set: (name, value) => {
+      const moved = value.group !== state.ui.group;
+      state.ui = value;
+      if (!moved) return;
+      Object.assign(state, data.views[value.group]);
+      view.drawGroup();
+    },
+    save_changes: () => {},
+  }, el);
+}
+
+export default { render };
