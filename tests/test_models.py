@@ -110,7 +110,8 @@ def test_repacking_is_what_the_flag_prevents():
     ],
 )  # fmt: skip
 def test_what_fails_is_not_chosen(found, dtype, quantization, optimizer, attention):
-    assert (found.dtype, found.quantization, found.optimizer, found.attention) == (dtype, quantization, optimizer, attention)
+    assert (found.dtype, found.quantization) == (dtype, quantization)
+    assert (found.optimizer, found.attention) == (optimizer, attention)
 
 
 def test_an_attempt_that_raises_is_a_no_with_its_reason():
@@ -181,7 +182,7 @@ def hub(monkeypatch, tmp_path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [
-        ("me/gated", PermissionError, r"'me/gated' is gated.*huggingface.co/me/gated.*hf auth login.*another id.*local folder"),
+        ("me/gated", PermissionError, r"is gated.*huggingface.co/me/gated.*hf auth login.*another id.*local folder"),
         ("me/absent", FileNotFoundError, r"no model 'me/absent'.*spelling.*local folder"),
         ("me/private", FileNotFoundError, r"'me/private'.*private.*hf auth login"),
         ("me/moved", FileNotFoundError, r"not that revision"),
@@ -209,10 +210,10 @@ def test_a_dead_line_is_told_apart_from_an_absent_model():
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("./nowhere", "no model folder"), ("/no/such/folder", "no model folder"), ("a/b/c", "no model folder")]
+    "name", ["./nowhere", "/no/such/folder", "a/b/c"]
 )
-def test_a_path_that_is_not_there_is_no_hub_id(name, says):
-    with pytest.raises(FileNotFoundError, match=says):
+def test_a_path_that_is_not_there_is_no_hub_id(name):
+    with pytest.raises(FileNotFoundError, match="no model folder"):
         load_policy(name, CPU)
 
 
@@ -295,7 +296,9 @@ def test_more_tokens_than_embeddings_is_refused(pair):
 
 # ---------------------------------------------------------------- LoRA
 
-SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=64, pad_token_id=0)
+SMALL = dict(
+    hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=64, pad_token_id=0
+)
 GATED = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 ARCHITECTURES = [
     (LlamaConfig(**SMALL), GATED),

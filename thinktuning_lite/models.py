@@ -55,8 +55,8 @@ def load_classroom(path: str | Path = TINY_CLASSROOM) -> tuple[PreTrainedModel, 
     path = Path(path)
     if not (path / "config.json").exists():
         raise FileNotFoundError(
-            f"no checkpoint in {path}: make it with `python -m thinktuning_lite.make_classroom`, or run from a checkout "
-            "of the repository, which ships it under data/tiny_classroom"
+            f"no checkpoint in {path}: make it with `python -m thinktuning_lite.make_classroom`, or run from a "
+            "checkout of the repository, which ships it under data/tiny_classroom"
         )
     return AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
 
@@ -114,14 +114,15 @@ class Machine:
         elif gpu and works["8-bit optimizer"]:
             optimizer = ("adamw_8bit", "a quarter of the state")
         else:
-            optimizer = ("adamw_torch", "full precision: memory is not what is short" if not gpu else "8-bit fails here")
+            optimizer = ("adamw_torch", "8-bit fails here" if gpu else "full precision: memory is not what is short")
         attention = next(a for a in ATTENTIONS if works[a])
         reason = {"flash_attention_2": "fastest", "sdpa": "PyTorch's own", "eager": "the others fail here"}[attention]
         return {"dtype": dtype, "quantization": four_bit, "optimizer": optimizer, "attention": (attention, reason)}
 
     def table(self) -> str:
         """Markdown: what was tried and seen, then what is chosen and why."""
-        lines = [f"{self.name}, {self.memory / 2**30:.1f} GiB ({self.device})", "", "| tried | works | seen |", "|---|---|---|"]
+        title = f"{self.name}, {self.memory / 2**30:.1f} GiB ({self.device})"
+        lines = [title, "", "| tried | works | seen |", "|---|---|---|"]
         lines += [f"| {name} | {'yes' if t.works else 'no'} | {t.seen} |" for name, t in self.trials.items()]
         lines += ["", "| question | choice | why |", "|---|---|---|"]
         lines += [f"| {question} | {choice} | {why} |" for question, (choice, why) in self._choices().items()]
@@ -292,7 +293,7 @@ def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _keep_differentiable(model: torch.nn.Module) -> None:
-    """On CPUs with AVX512-BF16 a forward in eval repacks NF4 weights for good, and then no gradient is right any more."""
+    """On CPUs with AVX512-BF16 a forward in eval repacks NF4 weights for good; no gradient is right from then on."""
     import bitsandbytes as bnb
 
     for module in model.modules():
@@ -301,17 +302,18 @@ def _keep_differentiable(model: torch.nn.Module) -> None:
 
 
 _NO_CHAT_TEMPLATE = (
-    "the tokenizer of {name!r} has no chat template, so it is probably a base model: take its instruct version, or put a "
-    "chat_template.jinja into a local copy of it"
+    "the tokenizer of {name!r} has no chat template, so it is probably a base model: take its instruct version, or put "
+    "a chat_template.jinja into a local copy of it"
 )
-_LOCAL_COPY = "or give a local folder with config.json, tokenizer and weights"
 
 
 def _check_folder(name: str) -> None:
     path = Path(name).expanduser()
     if not path.exists():
         if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-            raise FileNotFoundError(f"there is no model folder at {name!r}: check the path, or give a Hub id (owner/name)")
+            raise FileNotFoundError(
+                f"there is no model folder at {name!r}: check the path, or give a Hub id (owner/name)"
+            )
         return
     if not (path / "config.json").exists():
         hint = "it is an adapter: load its base, with adapter=" if (path / "adapter_config.json").exists() else (
@@ -345,22 +347,23 @@ def explain_hub_error(error: BaseException, name: str, kind: str = "model") -> E
         return any(isinstance(e, types) for e in chain)
 
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
+    local = "or give a local " + ("folder with config.json, tokenizer and weights" if kind == "model" else "file")
     if any_is(GatedRepoError):
         return PermissionError(
-            f"the {kind} {name!r} is gated. Accept its terms at {page}, then log in with `hf auth login` (or set HF_TOKEN); "
-            f"or choose another id that is open; {_LOCAL_COPY if kind == 'model' else 'or give a local file'}"
+            f"the {kind} {name!r} is gated. Accept its terms at {page}, then log in with `hf auth login` (or set "
+            f"HF_TOKEN); or choose another id that is open; {local}"
         )
     if any_is(RevisionNotFoundError):
-        return FileNotFoundError(f"the {kind} {name!r} is on the Hub, but not that revision of it: see {page}/tree/main")
+        return FileNotFoundError(f"the {kind} {name!r} is on the Hub, but not that revision: see {page}/tree/main")
     if any_is(RepositoryNotFoundError):
         return FileNotFoundError(
-            f"there is no {kind} {name!r} on the Hub, or it is private. Check the spelling (owner/name); if it is private, "
-            f"log in with `hf auth login`; {_LOCAL_COPY if kind == 'model' else 'or give a local file'}"
+            f"there is no {kind} {name!r} on the Hub, or it is private. Check the spelling (owner/name); if it is "
+            f"private, log in with `hf auth login`; {local}"
         )
     if any_is(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError) or _no_network(chain):
         return ConnectionError(
             f"the {kind} {name!r} is not in the cache, and the Hub is out of reach. Check the network and that "
-            f"HF_HUB_OFFLINE is not set; {_LOCAL_COPY if kind == 'model' else 'or give a local file'}"
+            f"HF_HUB_OFFLINE is not set; {local}"
         )
     return None
 
@@ -461,9 +464,10 @@ def lora_targets(model: PreTrainedModel) -> list[str]:
 
 
 def lora_config(model: PreTrainedModel, rank: int = 16, alpha: int = 32) -> LoraConfig:
-    """LoRA on `lora_targets(model)`, without dropout: TRL samples in train mode, where dropout would be in the samples."""
+    """LoRA on `lora_targets(model)`, without dropout: TRL samples in train mode, so it would be in the samples."""
     return LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", target_modules=lora_targets(model)
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
+        target_modules=lora_targets(model),
     )
 
 
