@@ -209,7 +209,10 @@ class View {
       "Hover a token, or move to it by Tab and arrow keys, to read its numbers here.");
     const jump = (text, pick) => h("button", { type: "button", onclick: () => this.jump(pick) }, text);
     const numbers = h("input", { type: "checkbox" });
-    numbers.addEventListener("input", () => this.root.classList.toggle("tti-numbers", numbers.checked));
+    numbers.addEventListener("input", () => {
+      this.root.classList.toggle("tti-numbers", numbers.checked);
+      this.paint();
+    });
     const colour = this.select("Colour by", Object.entries(COLOURS), "colour", (value) => {
       this.set({ colour: value });
       this.paint();
@@ -319,7 +322,7 @@ class View {
     const values = name === "author" ? null : this.values[name];
     const group = this.model.get("group");
     const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) : 0;
-    const scale = values && colouring(name, largest);
+    const scale = values && colouring(name, largest), numbered = this.root.classList.contains("tti-numbers");
     let k = 0;
     for (const r of group.rollouts)
       for (const author of r.author) {
@@ -327,8 +330,7 @@ class View {
         const node = this.nodes[k];
         node.style.background = `rgb(${ground.join(" ")})`;
         node.style.color = ink(ground);
-        node.lastChild.textContent = number(values ? values[k] : this.values.p[k], 2);
-        node.setAttribute("aria-label", this.summary(k));
+        if (numbered) node.lastChild.textContent = number(values ? values[k] : this.values.p[k], 2);
         k += 1;
       }
     const swatch = (ground, text) => h("span", { class: "tti-swatch", style: `background: rgb(${ground.join(" ")}); color: ${ink(ground)}` }, text);
@@ -381,6 +383,7 @@ class View {
     const k = node.index, { rollout } = this.place(k);
     if (this.at !== null && this.nodes[this.at]) this.nodes[this.at].setAttribute("aria-selected", "false");
     node.setAttribute("aria-selected", "true");
+    node.setAttribute("aria-label", this.summary(k));
     this.at = k;
     this.describe(k);
     if (hovered) this.showTip(node, k);
