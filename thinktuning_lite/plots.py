@@ -532,7 +532,7 @@ def inspector_figure(
     for ax in (bars, line):
         ax.spines[["top", "right"]].set_visible(False)
     _inspected_strip(bottom.subplots(), tokens, author, p, weight, shaped, columns)
-    figure.suptitle(_drawable(textwrap.fill(textwrap.shorten(title, 240, placeholder=" …"), 120)), fontsize=10, parse_math=False)
+    figure.suptitle(textwrap.fill(_drawable(textwrap.shorten(title, 240, placeholder=" …")), 120), fontsize=10, parse_math=False)
     return figure
 
 
