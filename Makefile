@@ -9,7 +9,7 @@ JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lab bench table quote badges clean
+.PHONY: run test test-browser lab bench table quote badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite.classroom --name $(NAME) $(if $(FRESH),--fresh)
@@ -18,11 +18,16 @@ test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
 	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --nbmake --nbmake-timeout=900 notebooks
 
+test-browser: .venv/installed-dev
+	$(BIN)/pip install --quiet --no-compile -e ".[browser]"
+	$(BIN)/python -m pytest -q -s tests/browser
+
 lab: .venv/installed-dev
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/inspector.py
 
 table: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite.table --save data/logs/table

@@ -2,9 +2,9 @@
 
     python benchmarks/inspector.py [--out benchmarks/inspector.json] [--groups 1000] [--rollouts 8] [--tokens 200]
 
-CPU seconds (this process, one thread) beside wall seconds: the first do not depend on what else the machine does. Times
-are the kernel's; what the browser adds is printed by the browser tests. Memory is what the process holds after opening, over
-what it held before.
+CPU seconds (this process, one thread) beside wall seconds: the first do not depend on what else the machine does.
+Times are the kernel's; what the browser adds is printed by the browser tests. Memory is what the process holds after
+opening, over what it held before.
 """
 
 from __future__ import annotations
@@ -28,18 +28,23 @@ from thinktuning_lite.rollouts import Rollout
 
 
 def write_log(path: Path, groups: int, size: int, tokens: int) -> None:
-    """A log as a trainer writes it: 16 groups a step, one rollout of each guided, rewards 0 or 1, probabilities mixed."""
+    """A log as a trainer writes it: 16 groups a step, one rollout of each guided, rewards 0 or 1."""
     rng = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for g in range(groups):
             for i in range(size):
                 own = tokens // 2 if i == 0 else tokens
                 r = Rollout(
-                    step=g // 16, group=g % 16, question=f"Ana has {g} nuts. How many?", text="3+4=7. " * (tokens // 4),
+                    step=g // 16,
+                    group=g % 16,
+                    question=f"Ana has {g} nuts. How many?",
+                    text="3+4=7. " * (tokens // 4),
                     token_ids=[rng.randrange(10, 90) for _ in range(tokens)],
-                    author=[0] * own + [1] * (tokens - own), logps=[-rng.expovariate(2) for _ in range(tokens)],
+                    author=[0] * own + [1] * (tokens - own),
+                    logps=[-rng.expovariate(2) for _ in range(tokens)],
                     weights=[1.0] * tokens if i else [rng.uniform(0.9, 1.1) for _ in range(tokens)],
-                    reward=float(rng.random() < 0.5), advantage=rng.gauss(0, 1),
+                    reward=float(rng.random() < 0.5),
+                    advantage=rng.gauss(0, 1),
                 )
                 file.write(r.to_json() + "\n")
 
@@ -63,7 +68,9 @@ def measure(path: Path, moves: int) -> dict:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(TINY_CLASSROOM)
-    Inspector([Rollout(0, 0, "q", "t", [10], [1], [-1.0], [1.0], 1.0, 0.0)] * 2, tokenizer)  # first use of torch and widgets
+    Inspector(
+        [Rollout(0, 0, "q", "t", [10], [1], [-1.0], [1.0], 1.0, 0.0)] * 2, tokenizer
+    )  # first use of torch and widgets
     before = resident()
     inspector, opened = timed(lambda: Inspector(path, tokenizer))
     held = resident() - before
@@ -84,8 +91,11 @@ def measure(path: Path, moves: int) -> dict:
         "slider_move": median([timed(lambda i=i: slide(i))[1] for i in range(moves)]),
         "another_group": median([timed(lambda i=i: browse(i))[1] for i in range(1, moves)]),
         "another_filter": median([timed(lambda i=i: filtered(i))[1] for i in range(8)]),
-        "sent_kb": {"slider_move": round(sent / 1e3, 1), "texts_of_a_group": round(len(json.dumps(inspector.group)) / 1e3, 1),
-                    "list_of_groups": round(len(json.dumps(inspector.listing)) / 1e3, 1)},
+        "sent_kb": {
+            "slider_move": round(sent / 1e3, 1),
+            "texts_of_a_group": round(len(json.dumps(inspector.group)) / 1e3, 1),
+            "list_of_groups": round(len(json.dumps(inspector.listing)) / 1e3, 1),
+        },
     }
 
 
@@ -102,9 +112,13 @@ def main() -> None:
         log = Path(folder) / "rollouts.jsonl"
         write_log(log, options.groups, options.rollouts, options.tokens)
         result = {
-            "groups": options.groups, "rollouts_a_group": options.rollouts, "tokens_a_rollout": options.tokens,
-            "log_mb": round(log.stat().st_size / 1e6, 1), **measure(log, options.moves),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used", "python": platform.python_version(),
+            "groups": options.groups,
+            "rollouts_a_group": options.rollouts,
+            "tokens_a_rollout": options.tokens,
+            "log_mb": round(log.stat().st_size / 1e6, 1),
+            **measure(log, options.moves),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
+            "python": platform.python_version(),
             "torch": torch.__version__,
         }
     options.out.write_text(json.dumps(result, indent=1) + "\n")

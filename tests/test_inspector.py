@@ -1,4 +1,4 @@
-"""The inspector without a browser: the index, the recomputed numbers against hand and brute force, hostile text, the twins."""
+"""The inspector without a browser: index, numbers against hand and brute force, hostile text, twins, live view."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -23,15 +24,30 @@ from thinktuning_lite.shaping import SHAPINGS, AASConstants, shape, shaped_loss
 from thinktuning_lite.trainer import ThinkTuningConfig, ThinkTuningTrainer
 
 HOSTILE = [
-    "<script>window.hacked = 1</script>", "</script><img src=x onerror=alert(1)>", "a\x00b\x1b[31mc\x7f\x9b",
-    "\u202eright to left\u202c שלום مرحبا", "$\\frac{1}{0}$ {{7*7}} &amp; \\u003c", "\ud800 lone", "e" + "\u0301" * 60,
+    "<script>window.hacked = 1</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "a\x00b\x1b[31mc\x7f\x9b",
+    "\u202eright to left\u202c שלום مرحبا",
+    "$\\frac{1}{0}$ {{7*7}} &amp; \\u003c",
+    "\ud800 lone",
+    "e" + "\u0301" * 60,
 ]
 
 
 def rollout(reward, ps, author=None, *, step=0, group=0, advantage=0.0, weights=None, **more) -> Rollout:
     author = author or [0] * len(ps)
-    fields = dict(step=step, group=group, question="2+2?", text="4", token_ids=list(range(10, 10 + len(ps))), author=author,
-                  logps=[math.log(p) for p in ps], weights=weights or [1.0] * len(ps), reward=reward, advantage=advantage)
+    fields = dict(
+        step=step,
+        group=group,
+        question="2+2?",
+        text="4",
+        token_ids=list(range(10, 10 + len(ps))),
+        author=author,
+        logps=[math.log(p) for p in ps],
+        weights=weights or [1.0] * len(ps),
+        reward=reward,
+        advantage=advantage,
+    )
     return Rollout(**(fields | more))
 
 
@@ -63,7 +79,9 @@ def write(path, rollouts):
 
 
 def test_index_groups_interleaved_rows_and_reads_them_back(tmp_path):
-    rows = [rollout(float(g == i), [0.5, 0.1 * (g + 1)], step=s, group=g) for s in (0, 6) for i in range(3) for g in (0, 1)]
+    rows = [
+        rollout(float(g == i), [0.5, 0.1 * (g + 1)], step=s, group=g) for s in (0, 6) for i in range(3) for g in (0, 1)
+    ]
     write(tmp_path / "log.jsonl", rows)
     index = RolloutIndex(tmp_path / "log.jsonl")
     assert [g.key for g in index.groups] == ["0/0", "0/1", "6/0", "6/1"]
@@ -117,9 +135,14 @@ def test_errors_say_what_and_where(tmp_path):
 
 
 def test_filters_and_sorts():
-    groups = RolloutIndex([
-        *(rollout(r, [0.5], group=0) for r in (0.0, 0.0)), *(rollout(r, [1e-5], group=1) for r in (0.0, 1.0)),
-        rollout(0.0, [0.5, 0.01], [0, 1], group=2), rollout(3.0, [0.5], group=2)]).groups
+    groups = RolloutIndex(
+        [
+            *(rollout(r, [0.5], group=0) for r in (0.0, 0.0)),
+            *(rollout(r, [1e-5], group=1) for r in (0.0, 1.0)),
+            rollout(0.0, [0.5, 0.01], [0, 1], group=2),
+            rollout(3.0, [0.5], group=2),
+        ]
+    ).groups
     found = {name: [g.group for g in groups if keep(g)] for name, (_, keep) in FILTERS.items()}
     assert found == {"all": [0, 1, 2], "spread": [1, 2], "silent": [0], "guided": [2], "own": [0, 1], "surprising": [1]}
     order = {name: [g.group for g in sorted(groups, key=key)] for name, (_, key) in SORTS.items()}
@@ -135,7 +158,9 @@ def test_numbers_by_hand(four):
     n = recompute(four, Settings("intended"))
     torch.testing.assert_close(n.after, torch.tensor([a, -a / 3, -a / 3, -a / 3]))
     assert torch.isnan(n.before[0]) and n.before[1:].tolist() == [0.0, 0.0, 0.0]  # without the guided one all are equal
-    assert n.weight[:3].tolist() == pytest.approx([0.9 / (0.9 + gamma), 0.8 / (0.8 + gamma), 1e-6 / (1e-6 + gamma)], rel=1e-4)
+    assert n.weight[:3].tolist() == pytest.approx(
+        [0.9 / (0.9 + gamma), 0.8 / (0.8 + gamma), 1e-6 / (1e-6 + gamma)], rel=1e-4
+    )
     assert n.weight[5:].tolist() == [1.0] * 6 and n.case[5:].tolist() == [0.0] * 6  # own rollouts are not shaped
     assert n.advantage[2].item() == pytest.approx(a * 1e-6 / (1e-6 + gamma), rel=1e-4)
     assert n.gradient[2].item() == pytest.approx(a * 1e-6 / (1e-6 + gamma), rel=1e-4)  # 1 - p = 1
@@ -175,7 +200,9 @@ def test_clip_cuts_the_slope_off_exactly_where_ppo_does(four):
     now = [[lp + d for lp in r.logps] for r, d in zip(four, (0.0, 0.5, -0.5, 0.1), strict=True)]
     n = recompute(four, Settings("plain", epsilon=0.2), logps=now)
     own = slice(5, 11)
-    assert n.ratio[own].tolist() == pytest.approx([math.exp(0.5)] * 2 + [math.exp(-0.5)] * 3 + [math.exp(0.1)], rel=1e-5)
+    assert n.ratio[own].tolist() == pytest.approx(
+        [math.exp(0.5)] * 2 + [math.exp(-0.5)] * 3 + [math.exp(0.1)], rel=1e-5
+    )
     # A < 0: a ratio below 0.8 has gone far enough, one above 1.2 is called back
     assert (n.slope[own] == 0).tolist() == [False, False, True, True, True, False]
     assert n.slope[5].item() == pytest.approx(-n.after[1].item() * math.exp(0.5), rel=1e-5)
@@ -237,8 +264,17 @@ class Words:
 
 
 def hostile_group():
-    return [rollout(float(i == 0), [0.5, 1e-4, 0.9, 0.9, 0.9, 0.9, 0.9], [0, 0, 0, 1, 1, 1, 1], question=HOSTILE[i % 7],
-                    text="".join(HOSTILE), token_ids=list(range(7))) for i in range(4)]
+    return [
+        rollout(
+            float(i == 0),
+            [0.5, 1e-4, 0.9, 0.9, 0.9, 0.9, 0.9],
+            [0, 0, 0, 1, 1, 1, 1],
+            question=HOSTILE[i % 7],
+            text="".join(HOSTILE),
+            token_ids=list(range(7)),
+        )
+        for i in range(4)
+    ]
 
 
 def test_hostile_text_stays_text_in_the_static_page(tmp_path):
@@ -257,7 +293,7 @@ def test_hostile_text_stays_text_in_the_static_page(tmp_path):
 def test_hostile_text_draws_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Inspector(hostile_group(), Words()).figure().savefig("/dev/null", format="png")
+        Inspector(hostile_group(), Words()).figure().savefig(BytesIO(), format="png")
 
 
 # ---------------------------------------------------------------- widget
@@ -284,7 +320,9 @@ def test_a_slider_recomputes_what_the_browser_is_sent(four):
 
 
 def test_listing_follows_filter_sort_and_step():
-    rows = [rollout(float(i % 2 and s != 1), [0.5], step=s, group=g) for s in (0, 1, 2) for g in (0, 1) for i in range(2)]
+    rows = [
+        rollout(float(i % 2 and s != 1), [0.5], step=s, group=g) for s in (0, 1, 2) for g in (0, 1) for i in range(2)
+    ]
     inspector = Inspector(rows, Words())
     assert inspector.listing["steps"] == [0, 1, 2] and inspector.listing["total"] == 6
     inspector.ui = inspector.ui | {"filter": "silent"}
@@ -301,7 +339,8 @@ def test_listing_follows_filter_sort_and_step():
 def test_why_gives_the_arithmetic(four):
     inspector = Inspector(with_log(four, "plain", "guided"), Words())
     assert inspector.numbers["why"][1] == (
-        "A = (reward 0 − mean 0.25) / (std 0.5 + 0.0001) = -0.5: worse than the mean of its group.")
+        "A = (reward 0 − mean 0.25) / (std 0.5 + 0.0001) = -0.5: worse than the mean of its group."
+    )
 
 
 def test_the_twin_comes_with_the_widget(four):
@@ -313,7 +352,9 @@ def test_compare_scores_the_same_tokens(tiny_model, tokenizer, four):
     ids = tokenizer.encode("3+4=7.", add_special_tokens=False)
     group = [replace(r, question="3+4?", token_ids=ids[: len(r.token_ids)], logps=r.logps[: len(ids)]) for r in four]
     inspector = Inspector(group, tokenizer).compare(tiny_model)
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "3+4?"}], add_generation_prompt=True, tokenize=False)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "3+4?"}], add_generation_prompt=True, tokenize=False
+    )
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
     with torch.no_grad():
         full = tiny_model.eval()(torch.tensor([prompt_ids + group[0].token_ids])).logits[0].softmax(-1)
@@ -354,8 +395,15 @@ class Screen:
 def test_a_trainer_is_inspected_and_watched(settings, tiny_folder, tokenizer, dataset, scripted_teacher, monkeypatch):
     screen = Screen(monkeypatch)
     config = ThinkTuningConfig(**settings(rollout_log_steps=1, guided_fraction=0.25, shaping="released"))
-    trainer = ThinkTuningTrainer(str(tiny_folder), length_reward, config, dataset, teacher=scripted_teacher,
-                                 processing_class=tokenizer, callbacks=[live.LiveView(seconds=0)])
+    trainer = ThinkTuningTrainer(
+        str(tiny_folder),
+        length_reward,
+        config,
+        dataset,
+        teacher=scripted_teacher,
+        processing_class=tokenizer,
+        callbacks=[live.LiveView(seconds=0)],
+    )
     trainer.train()
     inspector = Inspector(trainer)
     assert inspector.listing["total"] == 2

@@ -22,7 +22,13 @@ from torch import Tensor
 from thinktuning_lite.grpo import clipped_surrogate, group_advantages, importance_ratio
 from thinktuning_lite.rollouts import SCHEMA, Rollout
 from thinktuning_lite.shaping import (
-    DEFAULT_CONSTANTS, SHAPINGS, AASConstants, gamma_intended, gamma_released, per_token_advantages, shape,
+    DEFAULT_CONSTANTS,
+    SHAPINGS,
+    AASConstants,
+    gamma_intended,
+    gamma_released,
+    per_token_advantages,
+    shape,
 )
 
 MASKS = ("guided", "teacher")
@@ -75,8 +81,8 @@ class Group:
 class RolloutIndex:
     """The groups of a rollout log, or of a list of rollouts; tokens are read when a group is asked for.
 
-    Of steps that a resumed run did again only the later rows count. The groups of a log's last step that are not complete
-    yet are left out (`incomplete` counts them) until `refresh` finds their rest.
+    Of steps that a resumed run did again only the later rows count. The groups of a log's last step that are not
+    complete yet are left out (`incomplete` counts them) until `refresh` finds their rest.
 
     Raises FileNotFoundError for a log that is not there, ValueError, naming the line, for a row that is no rollout.
     """
@@ -123,8 +129,9 @@ class RolloutIndex:
     def _settle(self) -> None:
         """Whole groups only; where the last step was begun twice, its later rows."""
         size = statistics.mode(len(g.rows) for g in self._found.values()) if self._found else 0
-        self.groups = [replace(g, rows=g.rows[-size:]) for g in self._found.values()
-                       if len(g.rows) >= size or g.step != self._step]
+        self.groups = [
+            replace(g, rows=g.rows[-size:]) for g in self._found.values() if len(g.rows) >= size or g.step != self._step
+        ]
         self.incomplete = len(self._found) - len(self.groups)
 
     def _parse(self, line: bytes) -> Rollout:
@@ -139,8 +146,10 @@ class RolloutIndex:
 
     def _add(self, r: Rollout, place: int) -> None:
         if not len(r.token_ids) == len(r.author) == len(r.logps) == len(r.weights):
-            raise ValueError(f"a rollout of step {r.step}, group {r.group} has token_ids, author, logps and weights of "
-                             "different lengths: they need one entry per token each")
+            raise ValueError(
+                f"a rollout of step {r.step}, group {r.group} has token_ids, author, logps and weights of "
+                "different lengths: they need one entry per token each"
+            )
         group = self._found.setdefault((r.step, r.group), Group(r.step, r.group, r.question, []))
         group.rows.append(Row(place, r.reward, r.guided, min(r.logps, default=0.0)))
 
@@ -205,11 +214,11 @@ CASES = (
 class Numbers:
     """One group under some settings. (N,) tensors: all its tokens, rollout after rollout. (G,): its rollouts.
 
-    `ratio` is 1 on shaped tokens, by definition, and p / p_old on the others. `advantage` is the token's own, A * s(p, A)
-    where shaped. `slope` is d(loss)/d(log p), 0 where the clip cuts it off; `gradient` is the size of the loss's gradient
-    on the token's own logit, |slope| * (1 - p): a certain token is not pushed. `case` indexes CASES. `weights_by` is
-    (S, N), the weight under every shaping of SHAPINGS. `before` leaves out the guided rollouts (NaN for those), `after`
-    has all.
+    `ratio` is 1 on shaped tokens, by definition, and p / p_old on the others. `advantage` is the token's own, A * s(p,
+    A) where shaped. `slope` is d(loss)/d(log p), 0 where the clip cuts it off; `gradient` is the size of the loss's
+    gradient on the token's own logit, |slope| * (1 - p): a certain token is not pushed. `case` indexes CASES.
+    `weights_by` is (S, N), the weight under every shaping of SHAPINGS. `before` leaves out the guided rollouts (NaN
+    for those), `after` has all.
     """
 
     p: Tensor
@@ -245,8 +254,9 @@ def recompute(
         after = torch.tensor([r.advantage for r in rollouts])
     own = [i for i, r in enumerate(rollouts) if not r.guided]
     before = torch.full((len(rollouts),), math.nan)
-    before[own] = _relative([rollouts[i].reward for i in own], settings.scale,
-                            [row.reward for row in batch or [] if not row.guided])
+    before[own] = _relative(
+        [rollouts[i].reward for i in own], settings.scale, [row.reward for row in batch or [] if not row.guided]
+    )
 
     lengths = torch.tensor([len(r.token_ids) for r in rollouts])
     old = _flat(old_logps or [r.logps for r in rollouts])
@@ -258,16 +268,24 @@ def recompute(
 
     c = settings.constants
     shaped = shape(settings.shaping, now.exp(), by_row, c)
-    advantage, ratio_one = (x[:, 0] if x.dim() == 2 else x for x in per_token_advantages(
-        settings.shaping, now[:, None], by_row, masked[:, None], c))
+    advantage, ratio_one = (
+        x[:, 0] if x.dim() == 2 else x
+        for x in per_token_advantages(settings.shaping, now[:, None], by_row, masked[:, None], c)
+    )
     old_in_loss = torch.where(ratio_one, now, old)
     ratio, slope = _slope(now, old_in_loss, advantage, settings.epsilon)
     return Numbers(
-        p=now.exp(), p_old=old.exp(), ratio=ratio, weight=torch.where(masked, shaped.weight, 1.0),
-        advantage=advantage, slope=slope, gradient=slope.abs() * (1 - now.exp()),
+        p=now.exp(),
+        p_old=old.exp(),
+        ratio=ratio,
+        weight=torch.where(masked, shaped.weight, 1.0),
+        advantage=advantage,
+        slope=slope,
+        gradient=slope.abs() * (1 - now.exp()),
         case=_case(settings, now.exp(), by_row, masked, shaped.fallback),
         weights_by=torch.stack([shape(name, now.exp(), by_row, c).weight for name in SHAPINGS]),
-        before=before, after=after,
+        before=before,
+        after=after,
     )
 
 
@@ -333,8 +351,10 @@ def differing(rollouts: list[Rollout], numbers: Numbers) -> tuple[int, int]:
     last_digit = 1e-4 * 10 ** weights.abs().clamp(min=1e-9).log10().floor()
     rounding = 1e-4 * _flat([r.logps for r in rollouts]).abs() * (weights * (1 - weights)).abs()
     tolerance = 0.6 * last_digit + rounding
-    return (int(((numbers.after - logged).abs() > 1e-3).sum()),
-            int(((numbers.weight - weights).abs() > tolerance).sum()))
+    return (
+        int(((numbers.after - logged).abs() > 1e-3).sum()),
+        int(((numbers.weight - weights).abs() > tolerance).sum()),
+    )
 
 
 # ---------------------------------------------------------------- text is data
@@ -343,9 +363,9 @@ def differing(rollouts: list[Rollout], numbers: Numbers) -> tuple[int, int]:
 def visible(text: str) -> str:
     """Text with everything that is not a visible character made one: model text is shown, never interpreted.
 
-    Control characters become their Unicode control pictures (a line feed ↵), format characters (direction marks, joiners)
-    and lone surrogates their code point in ‹ ›; blanks become ␣ where there is nothing else, and a leading combining mark
-    gets a circle to sit on.
+    Control characters become their Unicode control pictures (a line feed ↵), format characters (direction marks,
+    joiners) and lone surrogates their code point in ‹ ›; blanks become ␣ where there is nothing else, and a leading
+    combining mark gets a circle to sit on.
     """
     if text.isascii() and text.isprintable() and text.strip():
         return text

@@ -1,7 +1,7 @@
 """The advantage inspector: every token of every rollout of a group, who wrote it and what it weighs in the loss, live.
 
-`Inspector` shows the groups and numbers of inspection.py: as a widget (anywidget; its browser part is inspector_widget.js),
-as a page that needs no kernel (`to_html`) and as a figure (`figure`).
+`Inspector` shows the groups and numbers of inspection.py: as a widget (anywidget; its browser part is
+inspector_widget.js), as a page that needs no kernel (`to_html`) and as a figure (`figure`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from torch import Tensor
 
 from thinktuning_lite import plots
 from thinktuning_lite.inspection import (
-    CASES, FILTERS, SORTS, Group, Numbers, RolloutIndex, Row, Settings, detect, differing, recompute, visible,
+    CASES,
+    FILTERS,
+    SORTS,
+    Group,
+    Numbers,
+    RolloutIndex,
+    Row,
+    Settings,
+    detect,
+    differing,
+    recompute,
+    visible,
 )
 from thinktuning_lite.rollouts import Rollout
 from thinktuning_lite.shaping import SHAPINGS, gamma_intended, gamma_released, shape
@@ -73,8 +84,15 @@ class Inspector(anywidget.AnyWidget):
         super().__init__()
         self.choices = _choices(self.logged)
         first = max(self.index.groups, key=lambda g: (bool(g.guided) + (g.spread > 0), -g.step, -g.group))
-        self.ui = _as_ui(self.logged) | {"step": -1, "filter": "all", "sort": "step", "group": first.key, "rollout": -1,
-                                         "colour": "author", "reload": 0}
+        self.ui = _as_ui(self.logged) | {
+            "step": -1,
+            "filter": "all",
+            "sort": "step",
+            "group": first.key,
+            "rollout": -1,
+            "colour": "author",
+            "reload": 0,
+        }
         self._list()
         self._load()
 
@@ -84,8 +102,12 @@ class Inspector(anywidget.AnyWidget):
     def settings(self) -> Settings:
         """The settings as the sliders stand."""
         ui = self.ui
-        constants = replace(self.logged.constants, gamma_min=ui["gamma_min"], gamma_max=ui["gamma_max"],
-                            fallback_probability=ui["fallback"])
+        constants = replace(
+            self.logged.constants,
+            gamma_min=ui["gamma_min"],
+            gamma_max=ui["gamma_max"],
+            fallback_probability=ui["fallback"],
+        )
         return Settings(ui["shaping"], ui["mask"], constants, ui["epsilon"], ui["scale"])
 
     def select(self, step: int, group: int, rollout: int | None = None) -> Inspector:
@@ -96,7 +118,11 @@ class Inspector(anywidget.AnyWidget):
         return self
 
     def compare(
-        self, policy: Any, other: Any = None, *, temperature: float = 1.0,
+        self,
+        policy: Any,
+        other: Any = None,
+        *,
+        temperature: float = 1.0,
         messages: Callable[[str], list[dict]] = lambda question: [{"role": "user", "content": question}],
     ) -> Inspector:
         """Set `policy`'s probabilities of the same tokens in place of the logged ones; returns self.
@@ -106,7 +132,9 @@ class Inspector(anywidget.AnyWidget):
         Groups are scored when they are shown. Raises ValueError without a tokenizer.
         """
         if self._tokenizer is None:
-            raise ValueError("compare needs the run's tokenizer to ask the question again: Inspector(source, tokenizer)")
+            raise ValueError(
+                "compare needs the run's tokenizer to ask the question again: Inspector(source, tokenizer)"
+            )
         self._policies, self._scores = (policy, other, messages, temperature), {}
         self._load()
         return self
@@ -131,14 +159,23 @@ class Inspector(anywidget.AnyWidget):
         here = slice(start, start + len(r.token_ids))
         p, curves = self._curves()
         return plots.inspector_figure(
-            title=f"step {r.step}, group {r.group}: {visible(r.question)}", rewards=[x.reward for x in self._rollouts],
-            before=n.before.tolist(), after=n.after.tolist(), guided=[x.guided for x in self._rollouts], shown=i,
-            tokens=self._tokens(r), author=r.author, p=n.p[here].tolist(), weight=n.weight[here].tolist(),
-            shaped=(n.case[here] > 0).tolist(), curve=(p.tolist(), curves[i].tolist()), shaping=self.settings.shaping,
+            title=f"step {r.step}, group {r.group}: {visible(r.question)}",
+            rewards=[x.reward for x in self._rollouts],
+            before=n.before.tolist(),
+            after=n.after.tolist(),
+            guided=[x.guided for x in self._rollouts],
+            shown=i,
+            tokens=self._tokens(r),
+            author=r.author,
+            p=n.p[here].tolist(),
+            weight=n.weight[here].tolist(),
+            shaped=(n.case[here] > 0).tolist(),
+            curve=(p.tolist(), curves[i].tolist()),
+            shaping=self.settings.shaping,
         )
 
     def to_html(self, path: str | Path, groups: int = 12) -> Path:
-        """Write a page that needs neither kernel nor network: the listed groups (at most `groups`) as the settings stand.
+        """Write a page that needs neither kernel nor network: the listed groups, at most `groups`, as settings stand.
 
         Group, rollout, colour and the exact numbers of each token stay live in it; the sliders need a kernel. Returns
         the path.
@@ -148,7 +185,8 @@ class Inspector(anywidget.AnyWidget):
         chosen = {g.key: g for g in self.index.groups if g.key in keys}
         rows = sorted((_listed(g) for g in chosen.values()), key=lambda row: keys.index(row["key"]))
         data = {
-            "ui": self.ui, "choices": self.choices | {"static": True},
+            "ui": self.ui,
+            "choices": self.choices | {"static": True},
             "listing": self.listing | {"groups": rows, "total": len(rows)},
             "views": {key: self._view(chosen[key]) for key in keys},
         }
@@ -187,8 +225,12 @@ class Inspector(anywidget.AnyWidget):
         keep = FILTERS[ui["filter"]][1]
         found = [g for g in self.index.groups if keep(g) and ui["step"] in (-1, g.step)]
         found.sort(key=SORTS[ui["sort"]][1])
-        self.listing = {"groups": [_listed(g) for g in found[:LISTED]], "total": len(found), "steps": self._steps(),
-                        "incomplete": self.index.incomplete}
+        self.listing = {
+            "groups": [_listed(g) for g in found[:LISTED]],
+            "total": len(found),
+            "steps": self._steps(),
+            "incomplete": self.index.incomplete,
+        }
 
     def _load(self) -> None:
         """The shown group: its texts, then its numbers."""
@@ -216,10 +258,16 @@ class Inspector(anywidget.AnyWidget):
 
     def _described(self, rollouts: list[Rollout]) -> dict:
         first = rollouts[0]
-        return {"key": f"{first.step}/{first.group}", "step": first.step, "group": first.group,
-                "question": visible(first.question), "rollouts": [
-                    {"reward": r.reward, "guided": r.guided, "tokens": self._tokens(r), "author": r.author}
-                    for r in rollouts]}
+        return {
+            "key": f"{first.step}/{first.group}",
+            "step": first.step,
+            "group": first.group,
+            "question": visible(first.question),
+            "rollouts": [
+                {"reward": r.reward, "guided": r.guided, "tokens": self._tokens(r), "author": r.author}
+                for r in rollouts
+            ],
+        }
 
     def _packed(self) -> dict:
         """The numbers as the browser reads them: float32 in bytes, one row after another."""
@@ -227,17 +275,25 @@ class Inspector(anywidget.AnyWidget):
         tokens = torch.stack([n.p, n.p_old, n.ratio, n.weight, n.advantage, n.slope, n.gradient, n.case])
         p, curves = self._curves()
         return {
-            "values": _bytes(torch.cat([tokens, n.weights_by])), "curve_p": _bytes(p), "curves": _bytes(curves),
-            "before": [None if math.isnan(x) else x for x in n.before.tolist()], "after": n.after.tolist(),
-            "gamma": {name: f(n.after, self.settings.constants).tolist()
-                      for name, f in (("intended", gamma_intended), ("released", gamma_released))},
-            "why": self._why(), "note": self._note(),
+            "values": _bytes(torch.cat([tokens, n.weights_by])),
+            "curve_p": _bytes(p),
+            "curves": _bytes(curves),
+            "before": [None if math.isnan(x) else x for x in n.before.tolist()],
+            "after": n.after.tolist(),
+            "gamma": {
+                name: f(n.after, self.settings.constants).tolist()
+                for name, f in (("intended", gamma_intended), ("released", gamma_released))
+            },
+            "why": self._why(),
+            "note": self._note(),
         }
 
     def _curves(self) -> tuple[Tensor, Tensor]:
         """Probabilities (M,) and the weight of a shaped token there, (G, M), for each rollout's advantage."""
         c = self.settings.constants
-        near_pole = torch.tensor([abs(g) * (1 + d) for g in (c.gamma_min, c.gamma_max) for d in (-1e-3, 1e-3, 0.03, 0.1)])
+        near_pole = torch.tensor(
+            [abs(g) * (1 + d) for g in (c.gamma_min, c.gamma_max) for d in (-1e-3, 1e-3, 0.03, 0.1)]
+        )
         p = torch.cat([torch.logspace(-8, 0, 161), near_pole, torch.tensor([c.fallback_probability * 0.999])])
         p = p[(p >= 1e-8) & (p <= 1)].sort().values
         return p, shape(self.settings.shaping, p[None, :], self._numbers.after[:, None], c).weight
@@ -251,14 +307,17 @@ class Inspector(anywidget.AnyWidget):
         if scale == "batch":
             spread = statistics.stdev([row.reward for row in self._batch])
         if statistics.stdev(rewards) == 0:
-            return [f"A = 0: all {len(rewards)} rewards of this group are equal, so there is nothing to learn from."] * len(
-                rewards)
+            return [
+                f"A = 0: all {len(rewards)} rewards of this group are equal, so there is nothing to learn from."
+            ] * len(rewards)
         out = []
         for reward, a in zip(rewards, self._numbers.after.tolist(), strict=True):
             by = "" if scale == "none" else f" / (std {spread:.3g} + 0.0001)"
             side = "worse than" if a < 0 else "better than" if a > 0 else "just at"
-            out.append(f"A = (reward {reward:.3g} − mean {mean:.3g}){by} = {a:+.3g}: {side} the mean of its "
-                       f"{'group' if scale != 'batch' else 'group, by the spread of the step'}.")
+            out.append(
+                f"A = (reward {reward:.3g} − mean {mean:.3g}){by} = {a:+.3g}: {side} the mean of its "
+                f"{'group' if scale != 'batch' else 'group, by the spread of the step'}."
+            )
         return out
 
     def _note(self) -> str:
@@ -268,11 +327,15 @@ class Inspector(anywidget.AnyWidget):
         if self._policies:
             return "Probabilities are those of compare(); the ratio of unshaped tokens is taken to them."
         if advantages or weights:
-            text = f"What if: {weights} of {tokens} weights and {advantages} of {len(self._rollouts)} advantages differ " \
-                   "from the log."
+            text = (
+                f"What if: {weights} of {tokens} weights and {advantages} of {len(self._rollouts)} advantages differ "
+                "from the log."
+            )
         else:
             text = "These settings give the logged weights and advantages."
-        return text + " Every ratio is 1 (first iteration), so the clip is idle; compare() sets a later policy beside it."
+        return (
+            text + " Every ratio is 1 (first iteration), so the clip is idle; compare() sets a later policy beside it."
+        )
 
     # -------------------------------------------------------- helpers
 
@@ -299,7 +362,8 @@ class Inspector(anywidget.AnyWidget):
         key = f"{rollouts[0].step}/{rollouts[0].group}"
         if key not in self._scores:
             self._scores[key] = tuple(
-                m and score_tokens(m, self._tokenizer, rollouts, messages, temperature) for m in (policy, other))
+                m and score_tokens(m, self._tokenizer, rollouts, messages, temperature) for m in (policy, other)
+            )
         return self._scores[key]
 
 
@@ -307,7 +371,7 @@ class Inspector(anywidget.AnyWidget):
 def score_tokens(
     model: Any, tokenizer: Any, rollouts: list[Rollout], messages: Callable[[str], list[dict]], temperature: float = 1.0
 ) -> list[list[float]]:
-    """Log-probabilities of the rollouts' tokens under `model`, one list a rollout; each is scored by itself, unpadded."""
+    """Log-probabilities of the rollouts' tokens under `model`, one list a rollout, each scored by itself."""
     was_training = model.training
     model.eval()
     try:
@@ -317,7 +381,7 @@ def score_tokens(
             prefix = tokenizer.encode(prompt, add_special_tokens=False)
             tokens = torch.tensor([prefix + r.token_ids], device=model.device)
             logits = model(tokens, logits_to_keep=len(r.token_ids) + 1).logits[0, :-1].float() / temperature
-            out.append(logits.log_softmax(-1).gather(1, tokens[0, len(prefix):, None])[:, 0].tolist())
+            out.append(logits.log_softmax(-1).gather(1, tokens[0, len(prefix) :, None])[:, 0].tolist())
         return out
     finally:
         model.train(was_training)
@@ -328,21 +392,36 @@ def _settings_of(args: Any) -> Settings:
 
 
 def _as_ui(s: Settings) -> dict:
-    return {"shaping": s.shaping, "mask": s.mask, "gamma_min": s.constants.gamma_min, "gamma_max": s.constants.gamma_max,
-            "fallback": s.constants.fallback_probability, "epsilon": s.epsilon, "scale": s.scale}
+    return {
+        "shaping": s.shaping,
+        "mask": s.mask,
+        "gamma_min": s.constants.gamma_min,
+        "gamma_max": s.constants.gamma_max,
+        "fallback": s.constants.fallback_probability,
+        "epsilon": s.epsilon,
+        "scale": s.scale,
+    }
 
 
 def _choices(logged: Settings) -> dict:
     c = logged.constants
     return {
-        "shapings": list(SHAPINGS), "filters": {k: v[0] for k, v in FILTERS.items()},
-        "sorts": {k: v[0] for k, v in SORTS.items()}, "cases": list(CASES), "logged": _as_ui(logged),
+        "shapings": list(SHAPINGS),
+        "filters": {k: v[0] for k, v in FILTERS.items()},
+        "sorts": {k: v[0] for k, v in SORTS.items()},
+        "cases": list(CASES),
+        "logged": _as_ui(logged),
         "masks": {"guided": "whole guided response", "teacher": "teacher's tokens only"},
         "scales": {"group": "group std", "batch": "std of the step", "none": "none (Dr. GRPO)"},
         "fallbacks": sorted({*FALLBACKS, c.fallback_probability}),
-        "gamma_limit": max(0.01, 2 * abs(c.gamma_min), 2 * abs(c.gamma_max)), "advantages": [c.advantage_max, c.advantage_min],
-        "formulas": {"intended": "p / (p + γ)", "released": "p / (p + γ)", "luffy": f"p / (p + {c.luffy_gamma:g})",
-                     "plain": "1"},
+        "gamma_limit": max(0.01, 2 * abs(c.gamma_min), 2 * abs(c.gamma_max)),
+        "advantages": [c.advantage_max, c.advantage_min],
+        "formulas": {
+            "intended": "p / (p + γ)",
+            "released": "p / (p + γ)",
+            "luffy": f"p / (p + {c.luffy_gamma:g})",
+            "plain": "1",
+        },
     }
 
 
@@ -366,7 +445,9 @@ def _find_tokenizer(index: RolloutIndex) -> Any:
 
     from thinktuning_lite.models import TINY_CLASSROOM
 
-    beside = [p for pattern in ("", "*/") for p in index.path.parent.glob(f"{pattern}tokenizer.json")] if index.path else []
+    beside = (
+        [p for pattern in ("", "*/") for p in index.path.parent.glob(f"{pattern}tokenizer.json")] if index.path else []
+    )
     rollout = index.rollouts(index.groups[0])[0]
     for folder in (*(path.parent for path in beside[:1]), TINY_CLASSROOM):
         if not (folder / "tokenizer.json").exists():
@@ -395,7 +476,8 @@ def _page(data: dict, groups: list[list[Rollout]]) -> str:
     plain = "".join(_plain(rollouts) for rollouts in groups)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>Advantage inspector</title><style>body {{ margin: 1rem; background: #fff; }}
 {css}</style></head>
 <body><main id="inspector"></main><noscript>{plain}</noscript>
@@ -410,7 +492,11 @@ def _plain(rollouts: list[Rollout]) -> str:
     """A group as plain HTML, for readers without scripts."""
     rows = "".join(
         f"<tr><td>{r.reward:.3g}</td><td>{r.advantage:+.3g}</td><td>{'guided' if r.guided else 'own'}</td>"
-        f"<td><bdi>{html.escape(visible(r.text))}</bdi></td></tr>" for r in rollouts)
+        f"<td><bdi>{html.escape(visible(r.text))}</bdi></td></tr>"
+        for r in rollouts
+    )
     first = rollouts[0]
-    return (f"<h2>step {first.step}, group {first.group}: <bdi>{html.escape(visible(first.question))}</bdi></h2>"
-            f"<table><tr><th>reward</th><th>advantage</th><th>who</th><th>text</th></tr>{rows}</table>")
+    return (
+        f"<h2>step {first.step}, group {first.group}: <bdi>{html.escape(visible(first.question))}</bdi></h2>"
+        f"<table><tr><th>reward</th><th>advantage</th><th>who</th><th>text</th></tr>{rows}</table>"
+    )

@@ -10,8 +10,12 @@ const COLOURS = {
   advantage: "advantage of the token, A·s",
   gradient: "gradient size, |A·s|·(1 − p)",
 };
-const LIGHT = [255, 255, 255], DARK_BLUE = [11, 60, 111], BLUE = [0, 90, 150], ORANGE = [176, 71, 0];
-const TAUGHT = [253, 226, 208], OWN = [221, 235, 247];
+const LIGHT = [255, 255, 255],
+  DARK_BLUE = [11, 60, 111],
+  BLUE = [0, 90, 150],
+  ORANGE = [176, 71, 0];
+const TAUGHT = [253, 226, 208],
+  OWN = [221, 235, 247];
 
 let unique = 0;
 
@@ -44,7 +48,11 @@ function floats(data) {
 function number(x, digits = 3) {
   if (x === null || Number.isNaN(x)) return "–";
   const size = Math.abs(x);
-  if (x !== 0 && (size < 1e-4 || size >= 1e5)) return Number(x.toExponential(digits - 1)).toExponential().replace("e+", "e").replaceAll("-", "−");
+  if (x !== 0 && (size < 1e-4 || size >= 1e5))
+    return Number(x.toExponential(digits - 1))
+      .toExponential()
+      .replace("e+", "e")
+      .replaceAll("-", "−");
   return String(Number(x.toPrecision(digits))).replace("-", "−");
 }
 
@@ -70,7 +78,10 @@ function diverging(t) {
 // For each colouring: its ground for a value, and the values that the legend shows.
 function colouring(name, largest) {
   if (name === "p")
-    return { of: (v) => mix(LIGHT, DARK_BLUE, -Math.log10(Math.max(v, 1e-9)) / 6), shown: [1, 0.1, 0.01, 1e-3, 1e-4, 1e-6] };
+    return {
+      of: (v) => mix(LIGHT, DARK_BLUE, -Math.log10(Math.max(v, 1e-9)) / 6),
+      shown: [1, 0.1, 0.01, 1e-3, 1e-4, 1e-6],
+    };
   if (name === "ratio") return { of: (v) => diverging(Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
   if (name === "weight")
     return { of: (v) => diverging(Math.log10(Math.max(v, 1e-9)) / 3), shown: [1e-3, 0.1, 1, 10, 1e3] };
@@ -103,7 +114,10 @@ class View {
     const own = ["rollout", "colour"]; // all else is answered by the kernel
     if (this.choices.static || Object.keys(patch).every((key) => own.includes(key))) return;
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => (this.note.textContent = "Waiting for the kernel: it is busy with another cell."), 1000);
+    this.waiting = setTimeout(
+      () => (this.note.textContent = "Waiting for the kernel: it is busy with another cell."),
+      1000,
+    );
   }
 
   // ------------------------------------------------------------ controls
@@ -143,33 +157,60 @@ class View {
     const box = h("div", { class: "tti-box tti-finder" }, h("h3", {}, "Groups"));
     if (!this.choices.static) {
       const at = (s) => this.model.get("listing").steps.indexOf(s) + 1;
-      const step = this.slider("Step", "step", { min: 0, max: steps.length, step: 1 },
-        (i) => (i === 0 ? -1 : this.model.get("listing").steps[i - 1]), at, (s) => (s === -1 ? "all" : String(s)));
+      const step = this.slider(
+        "Step",
+        "step",
+        { min: 0, max: steps.length, step: 1 },
+        (i) => (i === 0 ? -1 : this.model.get("listing").steps[i - 1]),
+        at,
+        (s) => (s === -1 ? "all" : String(s)),
+      );
       this.stepNode = step.querySelector("input");
-      box.append(h("div", { class: "tti-controls" }, step,
-        this.select("Show", Object.entries(this.choices.filters), "filter"),
-        this.select("Sort", Object.entries(this.choices.sorts), "sort"),
-        h("button", { type: "button", onclick: () => this.set({ reload: this.ui().reload + 1 }) }, "Read new steps")));
+      box.append(
+        h(
+          "div",
+          { class: "tti-controls" },
+          step,
+          this.select("Show", Object.entries(this.choices.filters), "filter"),
+          this.select("Sort", Object.entries(this.choices.sorts), "sort"),
+          h("button", { type: "button", onclick: () => this.set({ reload: this.ui().reload + 1 }) }, "Read new steps"),
+        ),
+      );
     }
     box.append(this.list, this.count);
     return box;
   }
 
   whatIf() {
-    const { choices } = this, limit = choices.gamma_limit, same = (x) => x;
+    const { choices } = this,
+      limit = choices.gamma_limit,
+      same = (x) => x;
     const gamma = { min: -limit, max: limit, step: limit / 20 };
     const [top, bottom] = choices.advantages;
     this.note = h("p", { class: "tti-note", role: "status" });
-    const controls = h("div", { class: "tti-controls" },
-      this.select("Shaping", choices.shapings.map((s) => [s, s]), "shaping"),
+    const controls = h(
+      "div",
+      { class: "tti-controls" },
+      this.select(
+        "Shaping",
+        choices.shapings.map((s) => [s, s]),
+        "shaping",
+      ),
       this.select("Shaped tokens", Object.entries(choices.masks), "mask"),
       this.slider(`γ at A = ${signed(top)}`, "gamma_min", gamma, same, same, (v) => signed(v)),
       this.slider(`γ at A = ${signed(bottom)}`, "gamma_max", gamma, same, same, (v) => signed(v)),
-      this.slider("Fallback below p", "fallback", { min: 0, max: choices.fallbacks.length - 1, step: 1 },
-        (i) => choices.fallbacks[i], (v) => choices.fallbacks.indexOf(v), (v) => (v === 0 ? "never" : number(v))),
+      this.slider(
+        "Fallback below p",
+        "fallback",
+        { min: 0, max: choices.fallbacks.length - 1, step: 1 },
+        (i) => choices.fallbacks[i],
+        (v) => choices.fallbacks.indexOf(v),
+        (v) => (v === 0 ? "never" : number(v)),
+      ),
       this.slider("Clip ε", "epsilon", { min: 0, max: 1, step: 0.05 }, same, same, (v) => number(v)),
       this.select("Advantage divided by", Object.entries(choices.scales), "scale"),
-      h("button", { type: "button", onclick: () => this.set(choices.logged) }, "Back to the run's settings"));
+      h("button", { type: "button", onclick: () => this.set(choices.logged) }, "Back to the run's settings"),
+    );
     const fields = h("fieldset", { class: "tti-box" }, h("legend", {}, "What if"), controls, this.note);
     if (choices.static) {
       fields.disabled = true;
@@ -197,16 +238,27 @@ class View {
     this.bars = h("div", { class: "tti-figure" });
     this.curve = h("div", { class: "tti-figure" });
     const half = (title, ...inside) => h("div", { class: "tti-half" }, h("h4", {}, title), ...inside);
-    return h("div", { class: "tti-box" }, this.title, h("div", { class: "tti-columns" },
-      half("Advantages: grey among the own rollouts alone, coloured with guidance", this.bars, this.why),
-      half("Weight over probability, for the chosen rollout", this.curve)));
+    return h(
+      "div",
+      { class: "tti-box" },
+      this.title,
+      h(
+        "div",
+        { class: "tti-columns" },
+        half("Advantages: grey among the own rollouts alone, coloured with guidance", this.bars, this.why),
+        half("Weight over probability, for the chosen rollout", this.curve),
+      ),
+    );
   }
 
   tokenPart() {
     this.legend = h("div", { class: "tti-legend" });
     this.strips = h("div", { class: "tti-strips" });
-    this.detail = h("div", { class: "tti-detail", role: "status" },
-      "Hover a token, or move to it by Tab and arrow keys, to read its numbers here.");
+    this.detail = h(
+      "div",
+      { class: "tti-detail", role: "status" },
+      "Hover a token, or move to it by Tab and arrow keys, to read its numbers here.",
+    );
     const jump = (text, pick) => h("button", { type: "button", onclick: () => this.jump(pick) }, text);
     const numbers = h("input", { type: "checkbox" });
     numbers.addEventListener("input", () => {
@@ -222,12 +274,23 @@ class View {
     this.strips.addEventListener("focusin", (e) => this.look(e.target.closest(".tti-token"), false));
     this.strips.addEventListener("click", (e) => e.target.closest(".tti-token")?.focus());
     this.strips.addEventListener("keydown", (e) => this.key(e));
-    return h("div", { class: "tti-box" }, h("h3", {}, "Tokens"),
-      h("div", { class: "tti-controls" }, colour,
+    return h(
+      "div",
+      { class: "tti-box" },
+      h("h3", {}, "Tokens"),
+      h(
+        "div",
+        { class: "tti-controls" },
+        colour,
         h("label", { class: "tti-check" }, numbers, "numbers under the tokens"),
-        jump("Largest weight", (v, i) => v.weight[i]), jump("Least likely token", (v, i) => -v.p[i]),
-        jump("Largest gradient", (v, i) => v.gradient[i])),
-      this.legend, this.detail, this.strips);
+        jump("Largest weight", (v, i) => v.weight[i]),
+        jump("Least likely token", (v, i) => -v.p[i]),
+        jump("Largest gradient", (v, i) => v.gradient[i]),
+      ),
+      this.legend,
+      this.detail,
+      this.strips,
+    );
   }
 
   answered() {
@@ -240,7 +303,10 @@ class View {
     const { groups, total, incomplete, steps } = this.model.get("listing");
     this.list.replaceChildren(...groups.map((g) => h("option", { value: g.key, dir: "ltr" }, g.label)));
     this.list.value = this.ui().group;
-    const more = groups.length < total ? `the first ${groups.length} of ${total} groups: choose a step or a filter` : `${total} groups`;
+    const more =
+      groups.length < total
+        ? `the first ${groups.length} of ${total} groups: choose a step or a filter`
+        : `${total} groups`;
     this.count.textContent = more + (incomplete ? `; ${incomplete} not complete yet` : "");
     if (this.stepNode) this.stepNode.max = steps.length;
     this.sync();
@@ -267,8 +333,17 @@ class View {
     this.heads.push({ radio, said });
     const strip = h("div", { class: "tti-strip", role: "listbox", "aria-label": `Tokens of rollout ${i}`, dir: "ltr" });
     r.tokens.forEach((text, t) => {
-      const node = h("span", { class: r.author[t] ? "tti-token tti-taught" : "tti-token", role: "option", tabindex: t ? -1 : 0,
-        "aria-selected": "false" }, h("bdi", {}, text), h("small", { "aria-hidden": "true" }));
+      const node = h(
+        "span",
+        {
+          class: r.author[t] ? "tti-token tti-taught" : "tti-token",
+          role: "option",
+          tabindex: t ? -1 : 0,
+          "aria-selected": "false",
+        },
+        h("bdi", {}, text),
+        h("small", { "aria-hidden": "true" }),
+      );
       node.index = this.nodes.length;
       this.nodes.push(node);
       strip.append(node);
@@ -277,17 +352,24 @@ class View {
   }
 
   drawNumbers() {
-    const numbers = this.model.get("numbers"), group = this.model.get("group"), count = this.nodes.length;
+    const numbers = this.model.get("numbers"),
+      group = this.model.get("group"),
+      count = this.nodes.length;
     if (group !== this.drawn) return this.drawGroup(); // the two arrive together, but in no fixed order
     const flat = floats(numbers.values);
     this.numbers = numbers;
     this.values = {};
     FIELDS.forEach((name, f) => (this.values[name] = flat.subarray(f * count, (f + 1) * count)));
-    this.weightsBy = this.choices.shapings.map((_, s) => flat.subarray((FIELDS.length + s) * count, (FIELDS.length + s + 1) * count));
+    this.weightsBy = this.choices.shapings.map((_, s) =>
+      flat.subarray((FIELDS.length + s) * count, (FIELDS.length + s + 1) * count),
+    );
     group.rollouts.forEach((r, i) => {
       const taught = r.author.reduce((a, b) => a + b, 0);
-      const who = r.guided ? `guided: the teacher wrote the last ${taught} of ${r.tokens.length} tokens` : `own, ${r.tokens.length} tokens`;
-      this.heads[i].said.textContent = `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}`;
+      const who = r.guided
+        ? `guided: the teacher wrote the last ${taught} of ${r.tokens.length} tokens`
+        : `own, ${r.tokens.length} tokens`;
+      this.heads[i].said.textContent =
+        `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}`;
     });
     this.answered();
     this.root.dataset.version = numbers.version ?? 0;
@@ -307,7 +389,10 @@ class View {
   shown() {
     const { rollout } = this.ui();
     if (rollout >= 0) return Math.min(rollout, this.heads.length - 1);
-    return Math.max(0, this.model.get("group").rollouts.findIndex((r) => r.guided));
+    return Math.max(
+      0,
+      this.model.get("group").rollouts.findIndex((r) => r.guided),
+    );
   }
 
   choose(i) {
@@ -322,7 +407,8 @@ class View {
     const values = name === "author" ? null : this.values[name];
     const group = this.model.get("group");
     const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) : 0;
-    const scale = values && colouring(name, largest), numbered = this.root.classList.contains("tti-numbers");
+    const scale = values && colouring(name, largest),
+      numbered = this.root.classList.contains("tti-numbers");
     let k = 0;
     for (const r of group.rollouts)
       for (const author of r.author) {
@@ -333,9 +419,16 @@ class View {
         if (numbered) node.lastChild.textContent = number(values ? values[k] : this.values.p[k], 2);
         k += 1;
       }
-    const swatch = (ground, text) => h("span", { class: "tti-swatch", style: `background: rgb(${ground.join(" ")}); color: ${ink(ground)}` }, text);
-    const swatches = scale ? scale.shown.map((v) => swatch(scale.of(v), number(v, 2))) : [swatch(OWN, "student"), swatch(TAUGHT, "teacher")];
-    this.legend.replaceChildren(COLOURS[name] + ": ", ...swatches, h("span", { class: "tti-key" }, "dashed underline: the teacher's token"));
+    const swatch = (ground, text) =>
+      h("span", { class: "tti-swatch", style: `background: rgb(${ground.join(" ")}); color: ${ink(ground)}` }, text);
+    const swatches = scale
+      ? scale.shown.map((v) => swatch(scale.of(v), number(v, 2)))
+      : [swatch(OWN, "student"), swatch(TAUGHT, "teacher")];
+    this.legend.replaceChildren(
+      COLOURS[name] + ": ",
+      ...swatches,
+      h("span", { class: "tti-key" }, "dashed underline: the teacher's token"),
+    );
     if (this.at !== null) this.describe(this.at);
   }
 
@@ -345,42 +438,68 @@ class View {
   }
 
   summary(k) {
-    const { token, r } = this.place(k), v = this.values;
-    return `${r.tokens[token]}, ${r.author[token] ? "teacher" : "student"}, p ${number(v.p[k], 4)}, weight ${number(v.weight[k], 4)}, `
-      + `ratio ${number(v.ratio[k], 4)}, advantage ${signed(v.advantage[k], 4)}, gradient ${number(v.gradient[k], 3)}`;
+    const { token, r } = this.place(k),
+      v = this.values;
+    return (
+      `${r.tokens[token]}, ${r.author[token] ? "teacher" : "student"}, p ${number(v.p[k], 4)}, weight ${number(v.weight[k], 4)}, ` +
+      `ratio ${number(v.ratio[k], 4)}, advantage ${signed(v.advantage[k], 4)}, gradient ${number(v.gradient[k], 3)}`
+    );
   }
 
   describe(k) {
-    const { rollout, token, r } = this.place(k), v = this.values, ui = this.ui(), n = this.numbers;
+    const { rollout, token, r } = this.place(k),
+      v = this.values,
+      ui = this.ui(),
+      n = this.numbers;
     const rows = [
       ["p", number(v.p[k], 4) + (v.p[k] === v.p_old[k] ? "" : ` (before ${number(v.p_old[k], 4)})`)],
-      ["ratio", number(v.ratio[k], 4)], ["weight w", number(v.weight[k], 5)], ["A·s", signed(v.advantage[k], 4)],
+      ["ratio", number(v.ratio[k], 4)],
+      ["weight w", number(v.weight[k], 5)],
+      ["A·s", signed(v.advantage[k], 4)],
       ["gradient", number(v.gradient[k], 3) + (v.slope[k] === 0 && v.advantage[k] !== 0 ? " (clipped)" : "")],
     ];
-    const cell = ([name, value]) => h("span", { class: "tti-cell" }, h("b", {}, name), " ", h("span", { "data-cell": name }, value));
+    const cell = ([name, value]) =>
+      h("span", { class: "tti-cell" }, h("b", {}, name), " ", h("span", { "data-cell": name }, value));
     let text = this.choices.cases[v.case[k]];
     if (v.case[k] === 1) text = `shaped: w = ${this.choices.formulas[ui.shaping]}`;
-    const parts = [h("div", {}, h("b", {}, `Rollout ${rollout}, token ${token + 1} of ${r.tokens.length}: `),
-      h("bdi", { class: "tti-quoted" }, r.tokens[token]), ` by the ${r.author[token] ? "teacher" : "student"}`),
-      h("div", {}, ...rows.map(cell)), h("div", {}, text + ".")];
+    const parts = [
+      h(
+        "div",
+        {},
+        h("b", {}, `Rollout ${rollout}, token ${token + 1} of ${r.tokens.length}: `),
+        h("bdi", { class: "tti-quoted" }, r.tokens[token]),
+        ` by the ${r.author[token] ? "teacher" : "student"}`,
+      ),
+      h("div", {}, ...rows.map(cell)),
+      h("div", {}, text + "."),
+    ];
     if (v.case[k] > 0) {
       const by = this.choices.shapings.map((s, i) => `${s} ${number(this.weightsBy[i][k], 5)}`).join(", ");
-      parts.push(h("div", {}, `Its weight under each shaping: ${by}. γ by the formula ${signed(n.gamma.intended[rollout])}, `
-        + `after the released clamp ${signed(n.gamma.released[rollout])}.`));
+      parts.push(
+        h(
+          "div",
+          {},
+          `Its weight under each shaping: ${by}. γ by the formula ${signed(n.gamma.intended[rollout])}, ` +
+            `after the released clamp ${signed(n.gamma.released[rollout])}.`,
+        ),
+      );
     }
     this.detail.replaceChildren(...parts);
   }
 
   hover(event) {
     // A page that scrolls under a resting pointer is not a hover.
-    const token = event.target.closest(".tti-token"), at = `${event.screenX}/${event.screenY}`;
-    if (at !== this.pointer && token && (token.index !== this.at || this.tip.style.display !== "block")) this.look(token, true);
+    const token = event.target.closest(".tti-token"),
+      at = `${event.screenX}/${event.screenY}`;
+    if (at !== this.pointer && token && (token.index !== this.at || this.tip.style.display !== "block"))
+      this.look(token, true);
     this.pointer = at;
   }
 
   look(node, hovered) {
     if (!node || !this.values) return;
-    const k = node.index, { rollout } = this.place(k);
+    const k = node.index,
+      { rollout } = this.place(k);
     if (this.at !== null && this.nodes[this.at]) this.nodes[this.at].setAttribute("aria-selected", "false");
     node.setAttribute("aria-selected", "true");
     node.setAttribute("aria-label", this.summary(k));
@@ -398,7 +517,8 @@ class View {
   showTip(node, k) {
     this.tip.textContent = this.summary(k);
     this.tip.style.display = "block";
-    const box = this.root.getBoundingClientRect(), at = node.getBoundingClientRect();
+    const box = this.root.getBoundingClientRect(),
+      at = node.getBoundingClientRect();
     const left = Math.min(at.left - box.left, box.width - this.tip.offsetWidth - 8);
     this.tip.style.left = `${Math.max(4, left)}px`;
     this.tip.style.top = `${at.bottom - box.top + 4}px`;
@@ -411,12 +531,17 @@ class View {
   key(event) {
     const node = event.target.closest(".tti-token");
     if (!node) return;
-    const { rollout, token } = this.place(node.index), row = [...node.parentNode.children];
+    const { rollout, token } = this.place(node.index),
+      row = [...node.parentNode.children];
     const strips = this.strips.querySelectorAll(".tti-strip");
     const near = (i) => strips[i] && strips[i].children[Math.min(token, strips[i].children.length - 1)];
     const goal = {
-      ArrowRight: row[token + 1], ArrowLeft: row[token - 1], Home: row[0], End: row.at(-1),
-      ArrowDown: near(rollout + 1), ArrowUp: near(rollout - 1),
+      ArrowRight: row[token + 1],
+      ArrowLeft: row[token - 1],
+      Home: row[0],
+      End: row.at(-1),
+      ArrowDown: near(rollout + 1),
+      ArrowUp: near(rollout - 1),
     }[event.key];
     if (event.key === "Escape") this.hideTip();
     if (!goal) return;
@@ -434,24 +559,41 @@ class View {
   // ------------------------------------------------------------ figures
 
   drawBars(group) {
-    const { before, after } = this.numbers, width = 420, height = 190;
+    const { before, after } = this.numbers,
+      width = 420,
+      height = 190;
     const known = [...after, ...before.map((x) => x ?? 0)];
-    const high = Math.max(0.25, ...known), low = Math.min(-0.25, ...known);
+    const high = Math.max(0.25, ...known),
+      low = Math.min(-0.25, ...known);
     const y = (v) => 20 + ((high - v) / (high - low)) * (height - 60);
-    const each = (width - 46) / after.length, bar = Math.min(22, each * 0.38);
+    const each = (width - 46) / after.length,
+      bar = Math.min(22, each * 0.38);
     const figure = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-    const hatch = svg("pattern", { id: `${this.id}h`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
-    hatch.append(svg("rect", { width: 6, height: 6, fill: "#B04700" }), svg("rect", { width: 2, height: 6, fill: "#fff" }));
+    const hatch = svg("pattern", {
+      id: `${this.id}h`,
+      width: 6,
+      height: 6,
+      patternUnits: "userSpaceOnUse",
+      patternTransform: "rotate(45)",
+    });
+    hatch.append(
+      svg("rect", { width: 6, height: 6, fill: "#B04700" }),
+      svg("rect", { width: 2, height: 6, fill: "#fff" }),
+    );
     figure.append(svg("defs"), svg("line", { x1: 40, x2: width, y1: y(0), y2: y(0), stroke: "#000" }));
     figure.firstChild.append(hatch);
     for (const v of [low, high]) figure.append(svg("text", { x: 36, y: y(v) + 4, "text-anchor": "end" }, signed(v, 2)));
-    const column = (x, v, fill) => svg("rect", { x, width: bar, y: Math.min(y(0), y(v)), height: Math.max(1, Math.abs(y(v) - y(0))), fill });
+    const column = (x, v, fill) =>
+      svg("rect", { x, width: bar, y: Math.min(y(0), y(v)), height: Math.max(1, Math.abs(y(v) - y(0))), fill });
     after.forEach((v, i) => {
       const x = 44 + i * each + each / 2 - bar;
       if (before[i] !== null) figure.append(column(x, before[i], "#a0a0a0"));
       figure.append(column(x + bar, v, group.rollouts[i].guided ? `url(#${this.id}h)` : "#0072B2"));
       const wide = each > 34; // else the numbers would run into each other; the rollouts' lines have them
-      if (wide) figure.append(svg("text", { x: x + bar * 1.5, y: v < 0 ? y(v) + 12 : y(v) - 4, "text-anchor": "middle" }, signed(v, 2)));
+      if (wide)
+        figure.append(
+          svg("text", { x: x + bar * 1.5, y: v < 0 ? y(v) + 12 : y(v) - 4, "text-anchor": "middle" }, signed(v, 2)),
+        );
       const name = group.rollouts[i].guided ? (wide ? `${i} guided` : `${i}g`) : `${i}`;
       figure.append(svg("text", { x: x + bar, y: height - 2, "text-anchor": "middle" }, name));
     });
@@ -461,32 +603,60 @@ class View {
   }
 
   drawCurve(i) {
-    const width = 420, height = 190, left = 50, bottom = 30, low = -4, high = 3;
-    const p = floats(this.numbers.curve_p), all = floats(this.numbers.curves), w = all.subarray(i * p.length, (i + 1) * p.length);
+    const width = 420,
+      height = 190,
+      left = 50,
+      bottom = 30,
+      low = -4,
+      high = 3;
+    const p = floats(this.numbers.curve_p),
+      all = floats(this.numbers.curves),
+      w = all.subarray(i * p.length, (i + 1) * p.length);
     const x = (v) => left + ((Math.log10(Math.max(v, 1e-8)) + 8) / 8) * (width - left - 12);
-    const y = (v) => 8 + ((high - Math.max(low, Math.min(high, Math.log10(Math.max(v, 1e-9))))) / (high - low)) * (height - 8 - bottom);
+    const y = (v) =>
+      8 +
+      ((high - Math.max(low, Math.min(high, Math.log10(Math.max(v, 1e-9))))) / (high - low)) * (height - 8 - bottom);
     const figure = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     for (let d = low; d <= high; d += 1) {
-      figure.append(svg("line", { x1: left, x2: width - 12, y1: y(10 ** d), y2: y(10 ** d), stroke: d ? "#e4e4e4" : "#888" }));
-      if (d % 2 === 0 || d === high) figure.append(svg("text", { x: left - 4, y: y(10 ** d) + 4, "text-anchor": "end" }, number(10 ** d, 1)));
+      figure.append(
+        svg("line", { x1: left, x2: width - 12, y1: y(10 ** d), y2: y(10 ** d), stroke: d ? "#e4e4e4" : "#888" }),
+      );
+      if (d % 2 === 0 || d === high)
+        figure.append(svg("text", { x: left - 4, y: y(10 ** d) + 4, "text-anchor": "end" }, number(10 ** d, 1)));
     }
-    for (let d = -8; d <= 0; d += 2) figure.append(svg("text", { x: x(10 ** d), y: height - 16, "text-anchor": "middle" }, number(10 ** d, 1)));
-    figure.append(svg("text", { x: (left + width) / 2, y: height - 3, "text-anchor": "middle" }, "probability p of the token"));
+    for (let d = -8; d <= 0; d += 2)
+      figure.append(svg("text", { x: x(10 ** d), y: height - 16, "text-anchor": "middle" }, number(10 ** d, 1)));
+    figure.append(
+      svg("text", { x: (left + width) / 2, y: height - 3, "text-anchor": "middle" }, "probability p of the token"),
+    );
     const path = [...p].map((v, k) => `${k ? "L" : "M"}${x(v).toFixed(1)} ${y(w[k]).toFixed(1)}`).join("");
     figure.append(svg("path", { d: path, fill: "none", stroke: "#007a5a", "stroke-width": 2 }));
-    const r = this.model.get("group").rollouts[i], start = this.starts[i], v = this.values;
+    const r = this.model.get("group").rollouts[i],
+      start = this.starts[i],
+      v = this.values;
     r.tokens.forEach((_, t) => {
       const [px, py] = [x(v.p[start + t]), y(v.weight[start + t])];
       const mark = r.author[t]
-        ? svg("path", { d: `M${px} ${py - 5}L${px + 5} ${py}L${px} ${py + 5}L${px - 5} ${py}Z`, fill: "#B04700", "fill-opacity": 0.7 })
+        ? svg("path", {
+            d: `M${px} ${py - 5}L${px + 5} ${py}L${px} ${py + 5}L${px - 5} ${py}Z`,
+            fill: "#B04700",
+            "fill-opacity": 0.7,
+          })
         : svg("circle", { cx: px, cy: py, r: 3.5, fill: "none", stroke: "#0072B2", "stroke-width": 1.5 });
       figure.append(mark);
     });
     this.dot = svg("circle", { r: 8, fill: "none", stroke: "#000", "stroke-width": 2, visibility: "hidden" });
     this.dotAt = (k) => [x(v.p[k]), y(v.weight[k])];
     this.curveOf = i;
-    figure.append(this.dot, svg("title", {}, `Weight over probability under the shaping ${this.ui().shaping}, rollout ${i}`));
-    const caption = h("p", { class: "tti-note" }, `line: ${this.ui().shaping} at A = ${signed(this.numbers.after[i])}; diamonds: the teacher's tokens, circles: the student's; both axes logarithmic`);
+    figure.append(
+      this.dot,
+      svg("title", {}, `Weight over probability under the shaping ${this.ui().shaping}, rollout ${i}`),
+    );
+    const caption = h(
+      "p",
+      { class: "tti-note" },
+      `line: ${this.ui().shaping} at A = ${signed(this.numbers.after[i])}; diamonds: the teacher's tokens, circles: the student's; both axes logarithmic`,
+    );
     this.curve.replaceChildren(figure, caption);
     if (this.at !== null) this.mark(this.at);
   }
@@ -503,25 +673,32 @@ class View {
 
 function render({ model, el }) {
   const view = new View(model, el);
-  const on = { "change:listing": () => view.drawList(), "change:group": () => view.drawGroup(), "change:numbers": () => view.drawNumbers(),
-    "change:ui": () => view.sync() };
+  const on = {
+    "change:listing": () => view.drawList(),
+    "change:group": () => view.drawGroup(),
+    "change:numbers": () => view.drawNumbers(),
+    "change:ui": () => view.sync(),
+  };
   for (const [name, call] of Object.entries(on)) model.on(name, call);
   return () => Object.entries(on).forEach(([name, call]) => model.off(name, call));
 }
 
 function showStatic(el, data) {
   const state = { ...data, ...data.views[data.ui.group] };
-  const view = new View({
-    get: (name) => state[name],
-    set: (name, value) => {
-      const moved = value.group !== state.ui.group;
-      state.ui = value;
-      if (!moved) return;
-      Object.assign(state, data.views[value.group]);
-      view.drawGroup();
+  const view = new View(
+    {
+      get: (name) => state[name],
+      set: (name, value) => {
+        const moved = value.group !== state.ui.group;
+        state.ui = value;
+        if (!moved) return;
+        Object.assign(state, data.views[value.group]);
+        view.drawGroup();
+      },
+      save_changes: () => {},
     },
-    save_changes: () => {},
-  }, el);
+    el,
+  );
 }
 
 export default { render };

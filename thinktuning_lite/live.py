@@ -23,10 +23,10 @@ class LiveView(TrainerCallback):
     """Pass to ThinkTuningTrainer(callbacks=[LiveView()]); draws while `train` runs in a notebook cell.
 
     Reward, guided against own, groups without advantage, truncation, weights by author, gradient norm; with
-    `rollout_log_steps` in the config also a sample of the last logged rollouts. Redrawn at most every `seconds`, and never
-    so often that drawing takes over a twentieth of the time. What is on the screen stays when the cell is interrupted;
-    training again with the same object goes on with the same curves. A view that cannot draw warns once and lets training
-    run.
+    `rollout_log_steps` in the config also a sample of the last logged rollouts. Redrawn at most every `seconds`, and
+    never so often that drawing takes over a twentieth of the time. What is on the screen stays when the cell is
+    interrupted; training again with the same object goes on with the same curves. A view that cannot draw warns once
+    and lets training run.
     """
 
     def __init__(self, seconds: float = 2.0, samples: int = 4) -> None:
@@ -103,7 +103,10 @@ def _as_html(rollouts: list[Rollout]) -> str:
     rows = "".join(
         f"<tr><td>{'guided' if r.guided else 'own'}</td><td>{r.reward:.3g}</td><td>{r.advantage:+.2f}</td>"
         f'<td style="text-align:left; overflow-wrap:anywhere"><bdi>{html.escape(visible(r.text))}</bdi></td></tr>'
-        for r in rollouts)
+        for r in rollouts
+    )
     first = rollouts[0]
-    return (f"<p>Step {first.step}: <bdi>{html.escape(visible(first.question))}</bdi></p>"
-            f"<table><thead><tr><th>who</th><th>reward</th><th>advantage</th><th>text</th></tr></thead>{rows}</table>")
+    return (
+        f"<p>Step {first.step}: <bdi>{html.escape(visible(first.question))}</bdi></p>"
+        f"<table><thead><tr><th>who</th><th>reward</th><th>advantage</th><th>text</th></tr></thead>{rows}</table>"
+    )

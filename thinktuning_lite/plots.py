@@ -684,9 +684,9 @@ def memory_bars(plans: dict[str, dict[str, int]], cards: dict[str, int]) -> Figu
         ax.text(end, i, f" {end:.1f}", va="center", fontsize=8)
     for name, size in cards.items():
         ax.axvline(size / 2**30, color="black", linestyle="--", linewidth=0.9)
-        ax.text(size / 2**30, len(plans) - 0.45, name, rotation=0, ha="center", va="bottom", fontsize=8)
-    ax.set(xlabel="memory, GiB", ylim=(len(plans) - 0.5, -0.5), xlim=(0, None))
-    ax.invert_yaxis()
+        ax.text(size / 2**30, -0.55, name, ha="center", va="bottom", fontsize=8)
+    right = max([*ends, *(size / 2**30 for size in cards.values())])
+    ax.set(xlabel="memory, GiB", ylim=(len(plans) - 0.5, -0.5), xlim=(0, 1.1 * right))
     ax.set_yticks(range(len(plans)), list(plans))
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure

@@ -31,12 +31,13 @@ PATIENCE = 1000 * int(os.environ.get("BROWSER_PATIENCE", "1800"))  # millisecond
 INSPECTOR_CELL = """from thinktuning_lite.inspector import Inspector
 
 Inspector(runs["released"]["rollouts"], tokenizer)"""
-HOSTILE_CELLS = ["""import math
+HOSTILE_CELLS = [
+    """import math
 from thinktuning_lite.inspector import Inspector
 from thinktuning_lite.rollouts import Rollout
 
-words = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "a\\x00b\\x1b[31mc", "\\u202eleft",
-         "\\u05e9\\u05dc\\u05d5\\u05dd", "x" * 400, "e" + "\\u0301" * 60, "\\ud800", "</section></body>"]
+words = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "a\\x00b\\x1b[31mc",
+         "\\u202eleft", "\\u05e9\\u05dc\\u05d5\\u05dd", "x" * 400, "e" + "\\u0301" * 60, "\\ud800", "</section></body>"]
 
 
 class Words:
@@ -45,10 +46,12 @@ class Words:
 
 
 rows = [Rollout(0, g, words[g % 9] + words[4], "".join(words), list(range(9)), [0] * 5 + [1] * 4 if i == 0 else [0] * 9,
-                [math.log(0.1 * (t + 1)) for t in range(9)], [1.0] * 9, float(i == 0), 0.0) for g in range(9) for i in range(4)]
+                [math.log(0.1 * (t + 1)) for t in range(9)], [1.0] * 9, float(i == 0), 0.0)
+        for g in range(9) for i in range(4)]
 inspector = Inspector(rows, Words())
 inspector.to_html("hostile.html")
-inspector"""]
+inspector"""
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +67,10 @@ def lab(tmp_path_factory):
     """(URL, folder) of a JupyterLab with an empty folder; whole notebooks in the page, no news."""
     pytest.importorskip("anywidget")
     folder, home = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
-    for name, setting in (("notebook-extension/tracker", {"windowingMode": "none"}),
-                          ("apputils-extension/notification", {"fetchNews": "false"})):
+    for name, setting in (
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+        ("apputils-extension/notification", {"fetchNews": "false"}),
+    ):
         file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
@@ -73,12 +78,23 @@ def lab(tmp_path_factory):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     env = os.environ | {
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"), "PYTHONPATH": str(ROOT), "THINKTUNING_SMOKE": "1", "OMP_NUM_THREADS": "1",
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "PYTHONPATH": str(ROOT),
+        "THINKTUNING_SMOKE": "1",
+        "OMP_NUM_THREADS": "1",
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={folder}",
-        "--IdentityProvider.token=", "--LabApp.news_url=None",
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=",
+        "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     with (home / "lab.log").open("w") as log:
@@ -109,8 +125,10 @@ def new_page(browser):
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: errors.append(str(e)))
         page.set_default_timeout(300_000)  # a machine that does other things besides
-        page.route("https://colab.research.google.com/**",  # the badge's picture, which no machine without network has
-                   lambda route: route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>'))
+        page.route(
+            "https://colab.research.google.com/**",  # the badge's picture, which no machine without network has
+            lambda route: route.fulfill(content_type="image/svg+xml", body='<svg xmlns="http://www.w3.org/2000/svg"/>'),
+        )
         pages.append(page)
         return page
 
@@ -121,7 +139,7 @@ def new_page(browser):
 
 
 def run_all(page, lab, name: str, cells: list | None = None) -> None:
-    """Open a notebook of the repository (or one of these cells) in JupyterLab, with an inspector cell, and run all of it."""
+    """Open a notebook of the repository (or one of these cells) in JupyterLab and run all of it, inspector included."""
     import nbformat
     from nbformat.v4 import new_code_cell, new_notebook
 
@@ -145,8 +163,10 @@ def run_all(page, lab, name: str, cells: list | None = None) -> None:
     page.locator(".lm-MenuBar-item", has_text="Run").click()
     page.locator("[data-command='runmenu:run-all']").click()
     page.wait_for_selector(".tti-token", timeout=PATIENCE)
-    page.wait_for_function("() => ![...document.querySelectorAll('.jp-InputPrompt')].some((p) => p.innerText.includes('*'))",
-                           timeout=PATIENCE)  # until then the kernel is busy and no slider answers
+    page.wait_for_function(
+        "() => ![...document.querySelectorAll('.jp-InputPrompt')].some((p) => p.innerText.includes('*'))",
+        timeout=PATIENCE,
+    )  # until then the kernel is busy and no slider answers
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
     page.locator(".tti").scroll_into_view_if_needed()
 
@@ -167,7 +187,8 @@ def cell(page, name: str) -> float:
 def check_axe(page) -> None:
     found = axe.Axe().run(page, context=".tti").response
     assert found["violations"] == [], json.dumps(
-        [(v["id"], v["help"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]], indent=1)
+        [(v["id"], v["help"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]], indent=1
+    )
     assert any(rule["id"] == "color-contrast" for rule in found["passes"])
 
 
@@ -187,7 +208,9 @@ def test_notebook_03_by_keyboard(new_page, lab):
 
     page = new_page(1280)
     run_all(page, lab, "03_advantage_aware_shaping.ipynb")
-    assert "These settings give the logged weights and advantages" in page.locator(".tti fieldset .tti-note").inner_text()
+    assert (
+        "These settings give the logged weights and advantages" in page.locator(".tti fieldset .tti-note").inner_text()
+    )
 
     # The entry token's weight, before and after the slider is moved by keyboard, against the project's own formula.
     page.get_by_role("button", name="Least likely token").click()
@@ -201,16 +224,22 @@ def test_notebook_03_by_keyboard(new_page, lab):
         before, began = version(page), time.perf_counter()
         page.keyboard.press("ArrowRight")
         try:
-            page.wait_for_function("(v) => Number(document.querySelector('.tti').dataset.version) > v", arg=before, timeout=9000)
+            page.wait_for_function(
+                "(v) => Number(document.querySelector('.tti').dataset.version) > v", arg=before, timeout=9000
+            )
         except playwright.TimeoutError:
             break  # at its end
         waits.append(1000 * (time.perf_counter() - began))
     moved = float(slider.input_value())
     assert moved > 0.005
     print(f"a slider move, key to repainted page: median {statistics.median(waits):.0f} ms of {len(waits)}")
-    expected = [shape("released", torch.tensor(p), torch.tensor(advantage), AASConstants(gamma_max=g)).weight.item()
-                for g in (-0.001, moved)]
-    assert weight == pytest.approx(expected[0], rel=1e-2) and cell(page, "weight w") == pytest.approx(expected[1], rel=1e-2)
+    expected = [
+        shape("released", torch.tensor(p), torch.tensor(advantage), AASConstants(gamma_max=g)).weight.item()
+        for g in (-0.001, moved)
+    ]
+    assert weight == pytest.approx(expected[0], rel=1e-2) and cell(page, "weight w") == pytest.approx(
+        expected[1], rel=1e-2
+    )
     assert advantage < 0 or cell(page, "weight w") != weight
     page.get_by_role("button", name="Back to the run's settings").click()
 
@@ -243,7 +272,9 @@ def test_notebook_03_by_keyboard(new_page, lab):
     screenshot(page, "lab", 1280)
     page.locator("[data-key=colour]").select_option("p")
     screenshot(page, "lab", 800)
-    assert page.evaluate("() => { const e = document.querySelector('.tti'); return e.scrollWidth <= e.clientWidth + 1 }")
+    assert page.evaluate(
+        "() => { const e = document.querySelector('.tti'); return e.scrollWidth <= e.clientWidth + 1 }"
+    )
 
 
 def test_hostile_text_runs_nothing_and_keeps_the_layout(new_page, lab):
@@ -258,7 +289,8 @@ def test_hostile_text_runs_nothing_and_keeps_the_layout(new_page, lab):
         assert at.locator(".tti-token").first.locator("bdi").inner_text() == "<script>window.hacked = 1</script>"
         assert at.locator(".tti-token").nth(2).locator("bdi").inner_text() == "a␀b␛[31mc"
         outside = at.evaluate("""() => { const box = document.querySelector('.tti').getBoundingClientRect();
-            return [...document.querySelectorAll('.tti-token, .tti-box')].filter((e) => { const r = e.getBoundingClientRect();
+            return [...document.querySelectorAll('.tti-token, .tti-box')].filter((e) => {
+            const r = e.getBoundingClientRect();
             return r.left < box.left - 1 || r.right > box.right + 1; }).length }""")
         assert outside == 0
         screenshot(at, name, 800)
