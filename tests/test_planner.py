@@ -53,7 +53,7 @@ def test_the_parts_of_llama_3b_by_hand():
 def test_full_fine_tuning_holds_sixteen_bytes_a_weight_and_its_teacher():
     p = plan(LLAMA_3B, quantization="none", rank=None, teacher="second model")
     n = 3_212_749_824
-    assert p.held == {"base": 4 * n, "teacher": 2 * n, "optimizer": 8 * n}
+    assert p.held == {"base": 4 * n, "teacher": 4 * n, "optimizer": 8 * n}
     assert p.phases["training"]["gradients"] == 4 * n
     assert not p.fits(GPUS["A100 40 GB"])
 

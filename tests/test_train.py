@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
+from transformers import LlamaConfig, Qwen2Config
 
 from thinktuning_lite import datasets_public as D
 from thinktuning_lite import train as R
 from thinktuning_lite.classroom import read_metrics
 from thinktuning_lite.models import ATTENTIONS, TINY_CLASSROOM, Machine, Trial, load_policy
+from thinktuning_lite.planner import GPUS
 from thinktuning_lite.teacher import EndpointTeacher, PolicyTeacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,6 +175,40 @@ def test_the_papers_preset_holds_the_authors_numbers():
     assert (c.guided_fraction, c.guided_fraction_end, c.guidance_schedule, c.guidance_steps) == (0.1, 0.01, "linear", 8)
     assert c.guidance_selection == "random" and c.num_train_epochs == 1 and c.max_steps == -1
     assert (c.shaping, c.shaping_mask) == ("released", "guided")
+
+
+# The published shapes of the presets' models, written out.
+QWEN = dict(tie_word_embeddings=True, num_key_value_heads=2, vocab_size=151936)
+SHAPES = {
+    "Qwen/Qwen2.5-1.5B-Instruct": Qwen2Config(
+        hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, **QWEN),
+    "Qwen/Qwen2.5-3B-Instruct": Qwen2Config(
+        hidden_size=2048, intermediate_size=11008, num_hidden_layers=36, num_attention_heads=16, **QWEN),
+    "meta-llama/Llama-3.2-3B-Instruct": LlamaConfig(
+        vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "card"), [
+    ("t4", "T4 16 GB"), ("24gb", "L4 24 GB"), ("80gb", "A100 80 GB"), ("80gb-full", "A100 80 GB"),
+    ("paper", "A100 80 GB"),
+])  # fmt: skip
+def test_every_gpu_preset_fits_its_card_by_the_plan(name, card, monkeypatch, tmp_path):
+    run = R.resolve({"preset": name})
+    SHAPES[run.model].save_pretrained(tmp_path)
+    run = dataclasses.replace(run, model=str(tmp_path))
+    machine = gpu(GPUS[card] / 2**30, bf16=name != "t4")
+    monkeypatch.setattr(R.Run, "config", lambda self, m: on_cpu(self, m))
+    p = run.memory_plan(machine)
+    assert p.fits(GPUS[card])
+    assert p.rows % run.training["num_generations"] == 0
+    assert p.micro_batch == run.training["per_device_train_batch_size"]
+
+
+def on_cpu(run: R.Run, machine: Machine) -> R.ThinkTuningConfig:
+    """The run's config as a GPU would have it, but for the precision that TrainingArguments refuses here."""
+    return R.ThinkTuningConfig(**{"optim": machine.optimizer, "use_cpu": True, "bf16": False} | run.training)
 
 
 @pytest.mark.parametrize(("machine", "name"), [

@@ -11,6 +11,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +156,8 @@ def _trial(attempt: Callable[..., str], *args: Any) -> Trial:
     try:
         return Trial(True, attempt(*args))
     except Exception as error:  # whatever a backend raises means that it does not work here
-        text = str(error).strip().split("\n")[0]
-        return Trial(False, f"{type(error).__name__}: {text[:100]}".rstrip(": "))
+        text = (str(error).strip().splitlines() or [""])[0]
+        return Trial(False, textwrap.shorten(f"{type(error).__name__}: {text}".rstrip(": "), 110, placeholder=" ..."))
 
 
 def _local_rank() -> int:
@@ -211,7 +213,9 @@ def _try_optimizer(device: str, name: str) -> str:
     weight = torch.nn.Parameter(torch.ones(64, 256, device=device))  # 8-bit states begin at 4096 entries
     optimizer = getattr(bnb.optim, name)([weight], lr=0.1, weight_decay=0.0)
     weight.grad = torch.ones_like(weight)
-    optimizer.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a paged optimizer that falls back to a plain one says so in a warning
+        optimizer.step()
     moved = (1 - weight.detach()).mean().item()
     if abs(moved - 0.1) > 0.01:  # Adam's first step is the learning rate
         raise RuntimeError(f"first step {moved:.3f} instead of 0.1")

@@ -116,7 +116,7 @@ def plan(
     shape = _parameters(_key(config), 0 if full else rank)
     held = {"base": _base_bytes(shape, quantization, 4 if full else size)}
     if teacher == "second model":
-        held["teacher"] = _base_bytes(shape, quantization, size)
+        held["teacher"] = _base_bytes(shape, quantization, 4 if full else size)  # a frozen copy of the start
     trained = shape.total if full else shape.adapter
     if not full:
         held["adapter"] = 4 * trained

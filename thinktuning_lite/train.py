@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import logging
 import multiprocessing
 import os
 import time
@@ -86,7 +87,7 @@ class Run:
             optimizer=c.optim.value, checkpointing=c.gradient_checkpointing,
             teacher="elsewhere" if self.teacher or not c.guided_fraction else alone,
             teacher_tokens=c.teacher_max_new_tokens, teacher_prompt_tokens=100 if self.is_tiny else 1024,
-            guided=max(1, round(c.guided_fraction * c.num_generations)),
+            guided=max(1, round(c.guided_fraction * c.num_generations)), device=machine.device,
         )  # fmt: skip
 
     def config(self, machine: Machine) -> ThinkTuningConfig:
@@ -155,6 +156,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         training=_ALWAYS | dict(
             output_dir="runs/train-paper", learning_rate=1e-6, num_generations=5, per_device_train_batch_size=5,
             gradient_accumulation_steps=128, num_train_epochs=1, max_completion_length=1024, teacher_max_new_tokens=512,
+            steps_per_generation=32,  # 160 rollouts at a time: the KV cache of all 640 takes over 100 GB
             shaping="released", shaping_mask="guided", guided_fraction=0.1, guided_fraction_end=0.01,
             guidance_schedule="linear", guidance_steps=8, guidance_selection="random", gradient_checkpointing=True,
             rollout_log_steps=5,
@@ -337,8 +339,9 @@ def train_seeds(run: Run, seeds: Sequence[int]) -> dict[int, list[dict[str, Any]
     cores = os.cpu_count() or 1
     workers = max(1, min(cores, len(runs)))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (max(1, cores // workers),)) as pool:
-        list(pool.map(_train_quietly, runs.values()))
+    # Quiet before anything is imported there: bitsandbytes warns of a missing optional CPU kernel when it is.
+    with ProcessPoolExecutor(workers, context, logging.disable, (logging.WARNING,)) as pool:
+        list(pool.map(_train_quietly, runs.values(), [max(1, cores // workers)] * len(runs)))
     return {seed: read_metrics(Path(r.training["output_dir"]) / "metrics.jsonl") for seed, r in runs.items()}
 
 
@@ -348,8 +351,9 @@ def with_seed(run: Run, seed: int) -> Run:
     return dataclasses.replace(run, training=run.training | {"seed": seed, "output_dir": folder})
 
 
-def _train_quietly(run: Run) -> None:
+def _train_quietly(run: Run, threads: int) -> None:
     quiet()
+    torch.set_num_threads(threads)
     train(run, callbacks=[])
 
 
