@@ -1,4 +1,4 @@
-# Everything happens in .venv, made when needed; pip does not compile (--no-compile) what nobody imports.
+# Everything happens in .venv, made when needed.
 # On Linux without a GPU, TORCH_INDEX=<PyTorch's CPU index> saves gigabytes.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ test: .venv/installed-dev
 	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --nbmake --nbmake-timeout=900 notebooks
 
 test-browser: .venv/installed-dev
-	$(BIN)/pip install --quiet --no-compile -e ".[browser]"
+	$(BIN)/pip install --quiet -e ".[browser]"
 	$(BIN)/python -m pytest -q -s tests/browser
 
 lab: .venv/installed-dev
@@ -45,10 +45,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(BIN)/pip install --quiet --no-compile -e .
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/pip install --quiet -e .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --no-compile -e ".[dev]"
+	$(BIN)/pip install --quiet -e ".[dev]"
 	touch $@
