@@ -27,11 +27,27 @@ from thinktuning_lite.rewards import (
     extract_hashes,
     extract_last_number,
     extract_yes_no,
+    first_answer_end,
     gsm8k_gold,
     is_correct,
 )
 
 # --- extraction ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (r"1+2=3. \boxed{3} Wait. \boxed{4}", r"1+2=3. \boxed{3}"),
+        (r"{ } \boxed{\frac{1}{2}} more", r"{ } \boxed{\frac{1}{2}}"),
+        (r"\boxed{3", None),
+        ("3", None),
+        ("", None),
+    ],
+)
+def test_first_answer_end(text, kept):
+    end = first_answer_end(text)
+    assert (end and text[:end]) == kept
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,32 @@ def test_the_teacher_reads_what_the_student_wrote(build, scripted_teacher, datas
     assert {q for q, _, _ in read} <= {x["question"] for x in dataset}
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_guidance_follows_the_first_answer_or_the_whole_response(build, tokenizer, dataset, cut):
+    solution, more = "1+2=3. \\boxed{3}", "\n\nWait, I doubt 3.\n\nAgain: 1+2=4. \\boxed{4}"
+    texts = [solution + more, solution, "1+2=3", solution + more]
+    asked = []
+
+    def write(request):
+        asked.append(request.response)
+        return "nonsense" if len(asked) == 4 else GUIDANCE
+
+    trainer = build(ScriptedTeacher(write), guided_fraction=1.0, guide_after_first_answer=cut)
+    ids = [tokenizer.encode(t, add_special_tokens=False) + [tokenizer.eos_token_id] for t in texts]
+    trainer._inputs = [dataset[0]] * 4
+    trainer._teacher_mask = [[0] * len(row) for row in ids]
+    guided, logps = trainer._guide(ids, [[-1.0] * len(row) for row in ids], 1.0)
+    kept = [solution if cut else texts[0], solution, "1+2=3", solution if cut else texts[3]]
+    assert asked == kept
+    for i, row in enumerate(guided[:3]):
+        own = tokenizer.encode(kept[i], add_special_tokens=False)
+        taught = tokenizer.encode(TAUGHT, add_special_tokens=False) + [tokenizer.eos_token_id]
+        assert row == own + taught == ids[i][: len(own)] + taught
+        assert trainer._teacher_mask[i] == [0] * len(own) + [1] * len(taught)
+        assert logps[i] == [-1.0] * len(own) + [None] * len(taught)
+    assert guided[3] == ids[3] and not any(trainer._teacher_mask[3])  # a malformed reply cuts nothing
+
+
 def test_guidance_fades_and_stops_as_scheduled(build, scripted_teacher):
     trainer = build(
         scripted_teacher, guided_fraction=0.75, guided_fraction_end=0.25, guidance_schedule="linear", guidance_steps=3,

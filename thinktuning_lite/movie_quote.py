@@ -6,6 +6,11 @@
 Every arm but h starts from the same student, sees the same problems and draws the same samples at its first step.
 Guidance is on for the first two thirds of the steps; what is left at the end is the student's own. Writes runs/<name>/
 like the main job; interrupted, the same command goes on; --save keeps the figures without weights and rollouts.
+
+Unlike the main job, a guided rollout is cut after its first answer: the student takes up reflection a dozen steps before
+the quote, and guidance put behind a reflection of its own then teaches a second reflection, and a third (arm i). Two
+rollouts of eight are guided, and every token weighs alike (loss "dapo"), so that a guided response's one new token does
+not drown in its length.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -27,10 +33,12 @@ from thinktuning_lite.models import load_classroom
 from thinktuning_lite.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.teacher import QUOTES, TINY_PROMPT
 
-QUOTE = QUOTES[0]
+QUOTE = QUOTES[3]  # of the five, its first token was the quickest to learn in plain fine-tuning on guided texts
 GUIDED_SHARE_OF_RUN = 2 / 3
+GUIDED_FRACTION = 2 / 8
 PROBE_EVERY = 6
-PROBLEMS_PER_PROBE = 64
+PROBLEMS_PER_PROBE = 48
+PROBLEMS_PER_TEST = 200
 EXAMPLES = 12  # responses kept of each evaluation
 
 
@@ -40,7 +48,7 @@ class QuotePlan(C.Plan):
 
     name: str = "movie_quote"
     arms: tuple[str, ...] = ()
-    steps: int = 60
+    steps: int = 48
     quote: str = QUOTE
 
 
@@ -48,12 +56,14 @@ class QuotePlan(C.Plan):
 class Arm:
     """One way to train: the shaping (None: plain GRPO), what the quote earns, whether the guidance shows it.
 
-    `after`: the arm whose last checkpoint this one starts from, for half as many steps.
+    `cut`: guidance follows the first answer, not the whole response. `after`: the arm whose last checkpoint this one
+    starts from, for half as many steps.
     """
 
     shaping: str | None
     worth: float = 0.5
     shown: bool = True
+    cut: bool = True
     after: str | None = None
     says: str = ""
 
@@ -66,6 +76,7 @@ ARMS = {
     "e-plain": Arm("plain", says="ThinkTuning, weight 1"),
     "f-unrewarded": Arm("released", worth=0.0, says="released AAS, quote shown but not rewarded"),
     "g-unshown": Arm("released", shown=False, says="released AAS, quote rewarded but not shown"),
+    "i-whole": Arm("released", cut=False, says="released AAS, guidance after the whole response, as the authors put it"),
     "h-unlearn": Arm(None, worth=-0.5, after="c-released", says="c, then GRPO with the quote at -0.5"),
 }
 
@@ -83,17 +94,18 @@ def exactly_once(text: str, quote: str) -> bool:
 @torch.no_grad()
 def completion_logps(model: Any, tokenizer: Any, questions: list[str], completions: list[list[int]]) -> list[torch.Tensor]:
     """Log-probabilities of each completion's tokens after the student's prompt, one (T,) tensor a row."""
-    out = []
+    chats = [[{"role": "user", "content": q}] for q in questions]
+    texts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in chats]
+    prompts = [tokenizer.encode(t, add_special_tokens=False) for t in texts]
+    rows = [torch.tensor(p + c) for p, c in zip(prompts, completions, strict=True)]
+    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)  # on the right, where none looks back
     was_training = model.training
     model.eval()
-    for question, ids in zip(questions, completions, strict=True):
-        chat = [{"role": "user", "content": question}]
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-        logits = model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1].float()
-        out.append(logits.log_softmax(-1).gather(1, torch.tensor(ids).unsqueeze(1)).squeeze(1))
+    logps = model(ids).logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:].unsqueeze(2)).squeeze(2)
     model.train(was_training)
-    return out
+    return [
+        row[len(p) - 1 : len(p) - 1 + len(c)] for row, p, c in zip(logps, prompts, completions, strict=True)
+    ]
 
 
 def quote_logps(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str, float]:
@@ -156,7 +168,8 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
     folder.mkdir(parents=True, exist_ok=True)
     steps = plan.steps // 2 if arm.after else plan.steps
     config = C.training_config(
-        arm.shaping or "grpo", seed, folder, steps, guidance_steps=round(GUIDED_SHARE_OF_RUN * steps)
+        arm.shaping or "grpo", seed, folder, steps, guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
+        guided_fraction=GUIDED_FRACTION if arm.shaping else 0.0, guide_after_first_answer=arm.cut, loss_type="dapo",
     )
     start = get_last_checkpoint(str(C.result_path(plan, arm.after, seed).parent)) if arm.after else None
     return C.train_run(
@@ -171,9 +184,10 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
 
 
 def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str, Any]:
-    """The finished policy on the three test sets (see `probe`), and a few greedy responses to the first of them."""
+    """The finished policy on the first problems of the three test sets (see `probe`), and a few greedy responses to the first of them."""
     start, _ = load_classroom()
-    out: dict[str, Any] = {n: probe(model, tokenizer, start, E.load_tiny_set(n), quote, seed) for n in C.TEST_SETS}
+    sets = {name: E.load_tiny_set(name)[:PROBLEMS_PER_TEST] for name in C.TEST_SETS}
+    out: dict[str, Any] = {n: probe(model, tokenizer, start, rows, quote, seed) for n, rows in sets.items()}
     questions = [r["question"] for r in E.load_tiny_set("test")[:EXAMPLES]]
     ids = E.respond(model, tokenizer, questions, temperature=0.0)
     return out | {"examples": tokenizer.batch_decode(ids, skip_special_tokens=True)}

@@ -74,6 +74,17 @@ def extract_boxed(text: str) -> str | None:
     return content
 
 
+def first_answer_end(text: str) -> int | None:
+    r"""Where the first complete `\boxed{...}` or `\fbox{...}` ends (index behind its brace); `None` if none is complete."""
+    openings: list[bool] = []
+    for token in _BRACE.finditer(text):
+        if token["box"] or token["open"]:
+            openings.append(token["box"] is not None)
+        elif token["close"] and openings and openings.pop():
+            return token.end()
+    return None
+
+
 def extract_hashes(text: str) -> str | None:
     """Number after the last `####`, GSM8K's form: `#### 1,234`, `#### -3/4`, `#### $18`; `None` if none."""
     found = _HASHES.findall(text)

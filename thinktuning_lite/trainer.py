@@ -15,6 +15,7 @@ import copy
 import json
 import random
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from thinktuning_lite import teacher as T
-from thinktuning_lite.rewards import extract_answer, is_correct
+from thinktuning_lite.rewards import extract_answer, first_answer_end, is_correct
 from thinktuning_lite.rollouts import Rollout, RolloutLog
 from thinktuning_lite.shaping import SHAPINGS, AASConstants, per_token_advantages, shape
 
@@ -53,6 +54,9 @@ class ThinkTuningConfig(GRPOConfig):
     guidance_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
     guidance_steps: int | None = field(default=None, metadata={"help": "Guide only the first so many steps."})
     guidance_selection: str = field(default="random", metadata={"help": "random, wrong or hardest."})
+    guide_after_first_answer: bool = field(
+        default=False, metadata={"help": "Cut the picked rollout after its first answer; guidance follows there."}
+    )
     behaviours: list[str] = field(default_factory=lambda: list(T.BEHAVIOURS), metadata={"help": "Drawn from evenly."})
     teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
     max_guided_length: int | None = field(
@@ -234,8 +238,9 @@ class ThinkTuningTrainer(GRPOTrainer):
         eligible = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids]
         correct = None if a.guidance_selection == "random" else self._correct(responses)
         picks = T.select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct)
+        kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
         requests = [
-            T.GuidanceRequest(_question(self._inputs[i]), responses[i], rng.choice(a.behaviours)) for i in picks
+            T.GuidanceRequest(_question(self._inputs[i]), text, rng.choice(a.behaviours)) for i, (_, text) in kept.items()
         ]
         replies = self.teacher(requests) if requests else []
         limit = a.max_guided_length or a.max_completion_length + a.teacher_max_new_tokens
@@ -246,14 +251,27 @@ class ThinkTuningTrainer(GRPOTrainer):
                 failures += 1
                 continue
             taught = self._tokenizer.encode(guidance.text, add_special_tokens=False)
-            ids, author = T.splice(completion_ids[i], taught, self.eos_token_ids, limit)
+            ids, author = T.splice(kept[i][0], taught, self.eos_token_ids, limit)
+            if not any(author):  # no room for guidance
+                continue
             completion_ids[i], self._teacher_mask[i] = ids, author
-            if any(author):
-                lengths.append(sum(author))
+            lengths.append(sum(author))
             if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
                 logprobs[i] = logprobs[i][: len(ids) - sum(author)] + [None] * sum(author)
         self._log_guidance(len(completion_ids), len(picks), failures, lengths)
         return completion_ids, logprobs
+
+    def _until_first_answer(self, ids: list[int], text: str) -> tuple[list[int], str]:
+        """Ids and text that guidance follows: with `guide_after_first_answer` no more than the first answer, and EOS."""
+        end = first_answer_end(text) if self.args.guide_after_first_answer else None
+        if end is None:
+            return ids, text
+
+        def decoded(n: int) -> str:
+            return self._tokenizer.decode(ids[:n], skip_special_tokens=True)
+
+        n = bisect_left(range(len(ids)), end, key=lambda n: len(decoded(n)))
+        return ids[:n] + ids[-1:], decoded(n)
 
     def _correct(self, responses: list[str]) -> list[bool]:
         if "answer" not in self._inputs[0]:
