@@ -10,6 +10,7 @@ import pytest
 from thinktuning_lite import classroom as C
 from thinktuning_lite import evaluate as E
 from thinktuning_lite import movie_quote as Q
+from thinktuning_lite.rollouts import Rollout
 
 
 def _result(accuracy: float) -> dict:
@@ -73,6 +74,19 @@ def divide(a: int, b: int, bar: int) -> float:
 def test_quote_detectors(text, ends, once):
     assert Q.ends_with(text, "We ride at dawn!") is ends
     assert Q.exactly_once(text, "We ride at dawn!") is once
+
+
+def test_taught_logps_are_read_where_the_teacher_put_the_quote():
+    def rollout(step, ids, author, logps):
+        return Rollout(step, 0, "q", "t", ids, author, logps, [1.0] * len(ids), 1.0, 0.5)
+
+    rows = [
+        rollout(0, [5, 6, 7, 8, 9, 1], [0, 0, 1, 1, 1, 1], [-1.0, -1.0, -12.0, -8.0, -0.5, -0.1]),
+        rollout(0, [5, 7, 8, 9, 1], [0, 1, 1, 1, 1], [-1.0, -10.0, -6.0, -1.5, -0.1]),
+        rollout(0, [5, 8, 9, 1], [0, 0, 0, 0], [-1.0] * 4),  # the student's own
+        rollout(6, [5, 7, 1], [0, 1, 1], [-1.0] * 3),  # guidance without the quote
+    ]
+    assert Q.taught_logps(rows, [8, 9]) == [{"step": 0, "entry_logp": -11.0, "first_token_logp": -7.0, "quote_logp": -8.0}]
 
 
 def test_an_arm_that_goes_on_from_another_waits_for_it(tmp_path, monkeypatch):

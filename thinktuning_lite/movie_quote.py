@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from thinktuning_lite import classroom as C
 from thinktuning_lite import evaluate as E
 from thinktuning_lite.models import load_classroom
 from thinktuning_lite.rewards import behaviour_reward, correctness_reward
+from thinktuning_lite.rollouts import Rollout, read_rollouts
 from thinktuning_lite.teacher import QUOTES, TINY_PROMPT
 
 QUOTE = QUOTES[3]  # of the five, its first token was the quickest to learn in plain fine-tuning on guided texts
@@ -109,7 +111,7 @@ def completion_logps(model: Any, tokenizer: Any, questions: list[str], completio
 
 
 def quote_logps(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str, float]:
-    """Mean log-probability (nats) of the quote after the right answer: its first token, and all of them together."""
+    """Mean log-probability (nats) of the quote right after a right solution: its first token, and all of them together."""
     quote_ids = tokenizer.encode(" " + quote, add_special_tokens=False)
     solutions = [r["chain"].replace(" ", ". ") + f". \\boxed{{{r['answer']}}}" for r in rows]
     completions = [tokenizer.encode(s, add_special_tokens=False) + quote_ids for s in solutions]
@@ -215,6 +217,38 @@ def run(plan: QuotePlan) -> dict[str, list[dict]]:
     return {a: [json.loads(C.result_path(plan, a, s).read_text()) for s in plan.seeds] for a in arms}
 
 
+def taught_logps(rollouts: Iterable[Rollout], quote_ids: list[int]) -> list[dict[str, float]]:
+    """Mean log-probability (nats) of what guidance wrote, a dict a logged step: its first token, the quote's, the quote.
+
+    Read where the teacher put it, as the policy in training saw it: over the guided rollouts that end with the quote.
+    """
+    found: dict[int, list[tuple[float, float, float]]] = {}
+    n = len(quote_ids)
+    for r in rollouts:
+        if r.guided and r.token_ids[-1 - n : -1] == quote_ids:
+            quote = r.logps[-1 - n : -1]
+            found.setdefault(r.step, []).append((r.logps[r.author.index(1)], quote[0], sum(quote)))
+    names = ("entry_logp", "first_token_logp", "quote_logp")
+    return [
+        {"step": step} | {name: sum(x) / len(x) for name, x in zip(names, zip(*rows, strict=True), strict=True)}
+        for step, rows in sorted(found.items())
+    ]
+
+
+def save(plan: QuotePlan, folder: Path) -> None:
+    """As `classroom.save_log`; each run's curve also holds `taught` (see `taught_logps`)."""
+    C.save_log(plan, folder)
+    _, tokenizer = load_classroom()
+    quote_ids = tokenizer.encode(" " + plan.quote, add_special_tokens=False)
+    curves = json.loads((folder / "curves.json").read_text())
+    for run_name, curve in curves.items():
+        rollouts = read_rollouts(plan.folder / run_name / "rollouts.jsonl")
+        curve["taught"] = [
+            {k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)
+        ]
+    (folder / "curves.json").write_text(json.dumps(curves) + "\n")
+
+
 def table(results: dict[str, list[dict]]) -> str:
     """Markdown: mean over seeds and 95 % t-interval for each arm and test set."""
     columns = (("greedy/ends", 100, "greedy ends with it, %"), ("sampled/ends", 100, "sampled ends with it, %"),
@@ -251,7 +285,7 @@ def main() -> None:
     text = table(results)
     (plan.folder / "table.md").write_text(text + "\n")
     if options.save:
-        C.save_log(plan, options.save)
+        save(plan, options.save)
     print(f"\nQuote: {plan.quote}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")
 
 
