@@ -33,7 +33,8 @@ from thinktuning_lite import evaluate as E
 from thinktuning_lite.models import load_classroom
 from thinktuning_lite.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.rollouts import Rollout, read_rollouts
-from thinktuning_lite.teacher import QUOTES, TINY_PROMPT
+from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance
+from thinktuning_lite.trainer import ThinkTuningConfig
 
 QUOTE = QUOTES[3]  # of the five, its first token was the quickest to learn in plain fine-tuning on guided texts
 GUIDED_SHARE_OF_RUN = 2 / 3
@@ -164,15 +165,21 @@ class QuoteProbe(TrainerCallback):
             file.write(json.dumps({"step": step} | figures) + "\n")
 
 
+def arm_config(name: str, seed: int, folder: Path, steps: int, **overrides: Any) -> ThinkTuningConfig:
+    """An arm's settings: the tiny classroom's, but for what the head of this module says."""
+    arm = ARMS[name]
+    settings: dict[str, Any] = dict(
+        guidance_steps=round(GUIDED_SHARE_OF_RUN * steps), guided_fraction=GUIDED_FRACTION if arm.shaping else 0.0,
+        guide_after_first_answer=arm.cut, loss_type="dapo",
+    )
+    return C.training_config(arm.shaping or "grpo", seed, folder, steps, **(settings | overrides))
+
+
 def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | None = None) -> Any:
     """Train one arm; returns the trainer. Probes go to folder/probes.jsonl, metrics to folder/metrics.jsonl."""
     arm = ARMS[name]
     folder.mkdir(parents=True, exist_ok=True)
-    steps = plan.steps // 2 if arm.after else plan.steps
-    config = C.training_config(
-        arm.shaping or "grpo", seed, folder, steps, guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
-        guided_fraction=GUIDED_FRACTION if arm.shaping else 0.0, guide_after_first_answer=arm.cut, loss_type="dapo",
-    )
+    config = arm_config(name, seed, folder, plan.steps // 2 if arm.after else plan.steps)
     start = get_last_checkpoint(str(C.result_path(plan, arm.after, seed).parent)) if arm.after else None
     return C.train_run(
         f"{name}, seed {seed}",
@@ -235,17 +242,41 @@ def taught_logps(rollouts: Iterable[Rollout], quote_ids: list[int]) -> list[dict
     ]
 
 
+def taught_texts(quote: str, n: int = 32) -> tuple[list[str], list[list[int]]]:
+    """Questions and guided responses, as ids that end with the quote: the start's own samples, commented by its teacher."""
+    model, tokenizer = load_classroom()
+    questions = [r["question"] for r in E.load_tiny_set("validation")[:n]]
+    ids = E.respond(model, tokenizer, questions, seed=0)
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT.with_quote(quote), max_new_tokens=160)
+    asked = [GuidanceRequest(q, t, BEHAVIOURS[i % 4]) for i, (q, t) in enumerate(zip(questions, texts, strict=True))]
+    said = [parse_guidance(reply) for reply in teach(asked)]
+    rows = [(q, i, g.text) for q, i, g in zip(questions, ids, said, strict=True) if g and g.text.endswith(quote)]
+    return [q for q, _, _ in rows], [i[:-1] + tokenizer.encode(t, add_special_tokens=False) for _, i, t in rows]
+
+
 def save(plan: QuotePlan, folder: Path) -> None:
-    """As `classroom.save_log`; each run's curve also holds `taught` (see `taught_logps`)."""
+    """As `classroom.save_log`; each run's curve also holds `taught` (see `taught_logps`) and `end`.
+
+    `end`: mean log-probability (nats) of the quote's first token, and of all of it, under the run's last checkpoint, at
+    the end of the same guided responses for every run ("base": under the start).
+    """
     C.save_log(plan, folder)
-    _, tokenizer = load_classroom()
+    start, tokenizer = load_classroom()
     quote_ids = tokenizer.encode(" " + plan.quote, add_special_tokens=False)
+    taught = taught_texts(plan.quote)
+
+    def end(model: Any) -> dict[str, float]:
+        tails = torch.stack([x[-len(quote_ids) :] for x in completion_logps(model, tokenizer, *taught)])
+        return {"first_token_logp": round(tails[:, 0].mean().item(), 3), "quote_logp": round(tails.sum(1).mean().item(), 3)}
+
     curves = json.loads((folder / "curves.json").read_text())
     for run_name, curve in curves.items():
         rollouts = read_rollouts(plan.folder / run_name / "rollouts.jsonl")
-        curve["taught"] = [
-            {k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)
-        ]
+        curve["taught"] = [{k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)]
+        checkpoint = get_last_checkpoint(str(plan.folder / run_name))
+        curve["end"] = end(AutoModelForCausalLM.from_pretrained(checkpoint))
+    curves["base"] = {"end": end(start)}
     (folder / "curves.json").write_text(json.dumps(curves) + "\n")
 
 
@@ -266,7 +297,8 @@ def table(results: dict[str, list[dict]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default=QuotePlan.name)
-    parser.add_argument("--quote", default=QUOTE, help="words of teacher.QUOTES, which are those the tiny teacher knows")
+    parser.add_argument("--quote", default=QUOTE, choices=QUOTES, metavar="QUOTE",
+                        help=f"one that the tiny teacher can say: {' | '.join(QUOTES)}")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(QuotePlan.seeds))
     parser.add_argument("--steps", type=int, default=QuotePlan.steps)

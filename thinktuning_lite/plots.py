@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from thinktuning_lite.rollouts import Rollout, read_rollouts
 from thinktuning_lite.shaping import DEFAULT_CONSTANTS, SHAPINGS, AASConstants, shape
+from thinktuning_lite.statistics import proportion_interval
 from thinktuning_lite.teacher import guided_fraction
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676", "#56B4E9"
@@ -478,28 +479,97 @@ def taught_tokens(runs: dict[str, dict[str, Sequence[float]]]) -> Figure:
 # ---------------------------------------------------------------- notebook 06
 
 
-def arms_over_steps(runs: dict[str, list[list[dict]]], panels: dict[str, str], guided_until: int) -> Figure:
+def _end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
+    """Label lines at their right ends (x, y, text, colour); labels that would overlap are moved apart, top to bottom."""
+    gap = 1.25 * size / (72 * ax.get_window_extent().height / ax.figure.dpi)  # of the axes' height
+    to_axes = ax.transData + ax.transAxes.inverted()
+    spots = sorted(((to_axes.transform((x, y))[1], text, colour) for x, y, text, colour in ends), reverse=True)
+    heights = [h for h, _, _ in spots]
+    for i in range(1, len(heights)):
+        heights[i] = min(heights[i], heights[i - 1] - gap)
+    low = min(0.0, *heights) if heights else 0.0
+    for height, (_, text, colour) in zip(heights, spots, strict=True):
+        ax.text(1.02, height - low, text, color=colour, fontsize=size, va="center", transform=ax.transAxes)
+
+
+def _guidance_band(ax: Axes, until: float) -> None:
+    if until:
+        ax.axvspan(0, until, color="#EEEEEE", zorder=0)
+        ax.text(until / 2, 1.01, "guidance on", ha="center", va="bottom", fontsize=8, color="#555555",
+                transform=ax.get_xaxis_transform())
+
+
+def arms_over_steps(
+    runs: dict[str, list[list[dict]]], panels: dict[str, str], guided_until: int, all_arms: Sequence[str] = ()
+) -> Figure:
     """Probes over training, a panel for each key of `panels` (key -> axis label), a line an arm, a band over its seeds.
 
-    How to read: guidance is on in the grey part; what a line keeps to the right of it is the student's own. `runs` maps
-    an arm to its seeds' probes, a dict a step. Lines that lie on each other are told apart by their markers.
+    How to read: guidance is on in the grey part; what a line keeps to the right of it is the student's own. The letters at
+    the right are the arms' names up to their first hyphen; arms that end at the same height share a label. `runs` maps an
+    arm to its seeds' probes, a dict a step; markers tell apart lines that lie on each other. With `all_arms` an arm's
+    colour is that of its place there, the same from figure to figure.
     """
-    figure, axes = _figure(5.4 * len(panels), 4.2, columns=len(panels))
-    colours = (*CYCLE, "#000000")
+    figure, axes = _figure(4.6 * len(panels) + 0.5, 4.2, columns=len(panels))
+    colours = (*CYCLE, "#000000", "#E69F00")
+    ends = []
     for ax, (key, label) in zip(axes.flat, panels.items(), strict=True):
-        ax.axvspan(0, guided_until, color="#EEEEEE", zorder=0)
-        for i, (name, seeds) in enumerate(runs.items()):
+        at: dict[float, list[tuple[str, str, float]]] = {}
+        for name, seeds in runs.items():
+            i = list(all_arms or runs).index(name)
             steps = [row["step"] for row in seeds[0]]
             values = np.array([[row[key] for row in rows] for rows in seeds])
             colour = colours[i % len(colours)]
-            ax.plot(steps, values.mean(0), color=colour, linestyle=DASHES[i % len(DASHES)], marker="os^vDPX"[i % 7],
+            ax.plot(steps, values.mean(0), color=colour, linestyle=DASHES[i % len(DASHES)], marker="os^vDPX*"[i % 8],
                     markersize=4.5, markevery=(i % 2, 2), linewidth=1.6, label=name)
             ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
-        ax.set(xlabel="step", ylabel=label)
-        ax.text(guided_until / 2, 1.01, "guidance on", ha="center", va="bottom", fontsize=8, color="#555555",
-                transform=ax.get_xaxis_transform())
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(runs)),
-                  frameon=False, fontsize=9)
+            last = values.mean(0)[-1]
+            at.setdefault(round(float(last), 2), []).append((name.split("-")[0], colour, float(last)))
+        share = 0 <= ax.dataLim.y0 and ax.dataLim.y1 <= 1
+        ax.set(xlabel="step", ylabel=label, xlim=(0, None), **({"ylim": (-0.03, 1.03)} if share else {}))
+        _guidance_band(ax, guided_until)
+        ends.append((ax, [(steps[-1], group[0][2], " ".join(n for n, _, _ in group), group[0][1] if len(group) == 1 else "black")
+                          for group in at.values()]))
+    if len(runs) > 1:
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(8, len(runs)),
+                      frameon=False, fontsize=9)
+    figure.draw_without_rendering()  # the layout decides how far apart labels must be
+    for ax, labels in ends:
+        _end_labels(ax, labels)
+    return figure
+
+
+def panels_over_steps(
+    rows: Sequence[dict], panels: dict[str, Sequence[str]], guided_until: int, total_steps: int, columns: int = 3
+) -> Figure:
+    """One run's probes, a panel for each key of `panels` (axis label -> the rows' keys drawn in it), labelled at the right.
+
+    How to read: guidance is on in the grey part. A panel whose label holds "log" has a logarithmic axis; values between 0
+    and 1 have the whole of it. Keys are labelled without what stands before or after a colon if that is shared.
+    """
+    figure, axes = _figure(4.1 * columns, 2.6 * -(-len(panels) // columns), columns=columns, rows=-(-len(panels) // columns))
+    ends = []
+    for ax, (label, keys) in zip(axes.flat, panels.items(), strict=False):
+        parts = [key.split(": ") for key in keys]
+        part = next((i for i in range(len(parts[0])) if len({p[i] for p in parts}) == len(parts)), 0)
+        for i, key in enumerate(keys):
+            ax.plot([r["step"] for r in rows], [r[key] for r in rows], color=(BLUE, ORANGE, GREEN)[i % 3],
+                    linestyle=("-", "--", "-.")[i % 3], marker="os^"[i % 3], markersize=3.5, linewidth=1.7)
+        ax.set(xlabel="step", ylabel=label, xlim=(0, total_steps))
+        if "log" in label:
+            ax.set_yscale("log")
+            ax.set_ylim(min(1e-6, *(r[k] for r in rows for k in keys)), 2)
+        elif all(0 <= r[k] <= 1 for r in rows for k in keys):
+            ax.set_ylim(-0.03, 1.03)
+        else:
+            ax.set_ylim(0, 1.08 * max(r[k] for r in rows for k in keys))
+        _guidance_band(ax, min(guided_until, total_steps))
+        ends.append((ax, [(rows[-1]["step"], rows[-1][k], p[part], (BLUE, ORANGE, GREEN)[i % 3])
+                          for i, (k, p) in enumerate(zip(keys, parts, strict=True))]))
+    for ax in list(axes.flat)[len(panels):]:
+        ax.axis("off")
+    figure.draw_without_rendering()
+    for ax, labels in ends:
+        _end_labels(ax, labels)
     return figure
 
 
@@ -690,3 +760,106 @@ def memory_bars(plans: dict[str, dict[str, int]], cards: dict[str, int]) -> Figu
     ax.set_yticks(range(len(plans)), list(plans))
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
+
+
+# ---------------------------------------------------------------- notebook 05
+
+
+def run_intervals(right: Sequence[Sequence[float]]) -> Figure:
+    """Runs of one model on the same questions, best first, each with its 95 % Wilson interval; (runs, questions) of 0/1.
+
+    How to read: a dot is a run's share of right answers. All runs have the same truth, near the dashed mean of them all;
+    what separates the dots is sampling alone.
+    """
+    right = np.asarray(right, dtype=float)
+    questions, shares = right.shape[1], np.sort(100 * right.mean(axis=1))[::-1]
+    figure, axes = _figure(7, 0.9 + 0.17 * len(shares))
+    ax = axes[0, 0]
+    for y, share in enumerate(shares):
+        low, high = proportion_interval(round(share * questions / 100), questions)
+        ax.plot([100 * low, 100 * high], [-y, -y], color=GREY, linewidth=1.6)
+        ax.plot(share, -y, "o", color=BLUE, markersize=5)
+    ax.axvline(shares.mean(), color="black", linestyle="--", linewidth=1)
+    for y, name, dy in ((0, "best", 0.45), (len(shares) - 1, "worst", -0.45)):
+        ax.text(shares[y], -y + dy, f"{name}: {shares[y]:.1f}", ha="center", va="center", fontsize=8, color=BLUE)
+    ax.text(shares.mean(), 1.0, f"mean {shares.mean():.1f}", transform=ax.get_xaxis_transform(), ha="center", va="bottom",
+            fontsize=8)
+    ax.set(xlabel=f"right, % of {questions} questions", ylabel="one run each", yticks=[], ylim=(0.2 - len(shares), 0.9))
+    return figure
+
+
+def sample_curves(curves: dict[str, Sequence[float]]) -> Figure:
+    """Shares of questions by the number of samples k = 1, 2, ..., a line a way to count, each labelled at its end.
+
+    How to read: at k = 1 all say the same. Unbiased pass@k is what k fresh samples would find; a plug-in line that lies
+    below it is biased, not careful.
+    """
+    figure, axes = _figure(7, 3.4)
+    ax = axes[0, 0]
+    for i, (name, values) in enumerate(curves.items()):
+        k = np.arange(1, len(values) + 1)
+        colour = (BLUE, SKY, ORANGE, GREEN)[i % 4]
+        ax.plot(k, 100 * np.asarray(values), color=colour, linestyle=DASHES[1 + i % 5], marker="os^D"[i % 4], markersize=4)
+        ax.annotate(name, (k[-1], 100 * values[-1]), xytext=(8, 0), textcoords="offset points", va="center", fontsize=9,
+                    color="black")
+    ax.set(xlabel="samples a question, k", ylabel="questions, %")
+    ax.margins(x=0.02)
+    return figure
+
+
+def accuracy_by_steps(cells: dict[str, dict[int, dict[str, float]]]) -> Figure:
+    """Right answers by the number of steps of a problem, a line a method, with 95 % Wilson intervals.
+
+    How to read: methods stand beside each other within a number of steps; compare the intervals there, and the slopes.
+    `cells` maps a method to {steps: fields of a `behaviours.Cell`}.
+    """
+    figure, axes = _figure(8.5, 3.8)
+    ax = axes[0, 0]
+    for i, (name, by_steps) in enumerate(cells.items()):
+        found = sorted(by_steps.items())
+        x = [steps + 0.09 * (i - (len(cells) - 1) / 2) for steps, _ in found]
+        y = np.array([100 * cell["accuracy"] for _, cell in found])
+        low, high = (np.array([100 * cell[end] for _, cell in found]) for end in ("low", "high"))
+        ax.errorbar(x, y, (y - low, high - y), color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)],
+                    marker="os^DvP"[i % 6], markersize=5, linewidth=1.4, elinewidth=1, label=name)
+    steps = sorted({s for by_steps in cells.values() for s in by_steps})
+    ax.set(xlabel="steps of the problem", ylabel="right, %", xticks=steps)
+    ax.set_ylim(top=101)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def disagreement(question: str, answer: str, right: str, responses: dict[str, str], title: str = "") -> Figure:
+    """A question that one method gets right and another wrong, both responses beside each other, as text.
+
+    How to read: the solid blue frame holds the right response, the dashed orange one the wrong. The fields are those of a
+    `behaviours.Disagreement`.
+    """
+    width = 56
+    texts = {name: _wrapped(text, width) for name, text in responses.items()}
+    top = _wrapped(f"{question}  (right: {answer})", 2 * width + 6)
+    lines = len(top) + max(map(len, texts.values())) + 4
+    figure, axes = _figure(10, 0.19 * lines + 0.3)
+    ax = axes[0, 0]
+    ax.set(xlim=(0, 2), ylim=(-lines, 0))
+    ax.axis("off")
+    style = dict(va="top", fontsize=8.5, family="monospace", parse_math=False)
+    ax.set_title(title, fontsize=9, loc="left")
+    ax.text(0, -0.2, "\n".join(top), **style)
+    for i, (name, text) in enumerate(texts.items()):
+        good, y = name == right, -len(top) - 1.0
+        ax.add_patch(_frame(i + 0.005, y, 0.98, -lines - y, BLUE if good else ORANGE, "-" if good else "--"))
+        ax.text(i + 0.02, y - 0.3, f"{name}: {'right' if good else 'wrong'}", color=BLUE if good else ORANGE, weight="bold",
+                **style)
+        ax.text(i + 0.02, y - 1.7, "\n".join(text), **style)
+    return figure
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [line for part in _drawable(text.replace("\n\n", "\n")).split("\n") for line in textwrap.wrap(part, width) or [""]]
+
+
+def _frame(x: float, y: float, width: float, height: float, edge: str, dash: str):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), width, height, facecolor="none", edgecolor=edge, linestyle=dash, linewidth=1.4)

@@ -19,7 +19,8 @@ import torch
 BEHAVIOURS = ("self-conflict", "self-critique", "self-agreement", "self-consultancy")
 TAGS = ("opinion", "reason", "phrase")
 
-# Would-be film lines, written for this project. The tiny teacher can also weave in any other line made of their words.
+# Would-be film lines, written for this project. The tiny teacher weaves in these when its prompt hands it one; other lines
+# of the same words, which its pretraining showed as well, it was not seen to copy (0 of 24).
 QUOTES = (
     "Fear no number, my friend.",
     "I will be back with the answer!",

@@ -34,7 +34,7 @@ def samples_needed(answer: Callable[[float, float], int]) -> Result:
             return hint(f"At p = {p:g}, 1 - p is exactly 1 in floating point: use math.log1p(-p) instead of log(1 - p).")
         if not isclose(said, right, rel_tol=1e-6):
             return hint(f"At p = {p:g} and chance = {chance} it takes {right:,}; you return {said:,}.")
-    return passed("At the tiny student's probability of the quote this is more than all the text ever written.")
+    return passed("Put in the quote's own probability, and compare with what one GRPO run samples.")
 
 
 @exercise
