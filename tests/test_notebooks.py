@@ -22,7 +22,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from thinktuning_lite import notebook_setup as S
 
 PATHS = sorted(S.NOTEBOOKS.glob("*.ipynb"))
-EXPECTED = ("00_start_here", "01_grpo", "02_teacher_guidance", "03_advantage_aware_shaping")
+EXPECTED = (
+    "00_start_here", "01_grpo", "02_teacher_guidance", "03_advantage_aware_shaping", "04_train_lora_4bit", "05_evaluation",
+    "06_movie_quote",
+)
 # Homes, temporary and installation folders, on Linux, macOS and Windows; a quote or blank before, so that 3/usr is none.
 ABSOLUTE = re.compile(r"(?<![\w.:/])(/home/|/root/|/work/|/tmp/|/usr/|/opt/|/Users/|/content/|[A-Z]:\\\\?Users)")
 

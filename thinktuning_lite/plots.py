@@ -780,11 +780,11 @@ def run_intervals(right: Sequence[Sequence[float]]) -> Figure:
         ax.plot([100 * low, 100 * high], [-y, -y], color=GREY, linewidth=1.6)
         ax.plot(share, -y, "o", color=BLUE, markersize=5)
     ax.axvline(shares.mean(), color="black", linestyle="--", linewidth=1)
-    for y, name, dy in ((0, "best", 0.45), (len(shares) - 1, "worst", -0.45)):
+    for y, name, dy in ((0, "best", 0.62), (len(shares) - 1, "worst", -0.62)):
         ax.text(shares[y], -y + dy, f"{name}: {shares[y]:.1f}", ha="center", va="center", fontsize=8, color=BLUE)
     ax.text(shares.mean(), 1.0, f"mean {shares.mean():.1f}", transform=ax.get_xaxis_transform(), ha="center", va="bottom",
             fontsize=8)
-    ax.set(xlabel=f"right, % of {questions} questions", ylabel="one run each", yticks=[], ylim=(0.2 - len(shares), 0.9))
+    ax.set(xlabel=f"right, % of {questions} questions", ylabel="one run each", yticks=[], ylim=(0.0 - len(shares), 1.1))
     return figure
 
 
@@ -856,7 +856,8 @@ def disagreement(question: str, answer: str, right: str, responses: dict[str, st
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return [line for part in _drawable(text.replace("\n\n", "\n")).split("\n") for line in textwrap.wrap(part, width) or [""]]
+    parts = text.replace("\n\n", "\n").split("\n")
+    return [line for part in parts for line in textwrap.wrap(_drawable(part), width) or [""]]
 
 
 def _frame(x: float, y: float, width: float, height: float, edge: str, dash: str):
