@@ -291,6 +291,15 @@ def test_with_a_gpu_its_extra_goes_in_as_well(host: SimpleNamespace):
     assert "bitsandbytes==0.50.2" in host.calls[0][0]
 
 
+def test_a_notebook_may_ask_for_an_extra_which_a_checkout_has(host: SimpleNamespace):
+    S.install_extra("eval")
+    assert host.calls == []
+    host.monkeypatch.setattr(S.shutil, "which", lambda name: None)
+    host.monkeypatch.setattr(S, "CLONE", S.ROOT.name)
+    S.install_extra("eval")
+    assert "lm-eval==0.4.13" in host.calls[0][0]
+
+
 def test_a_kernel_that_uses_a_replaced_package_is_restarted_and_told_so(host, capsys):
     host.monkeypatch.setattr(S, "_loaded_versions", lambda: {"numpy": "2.1.0", "trl": "0.20.0"})
     S.install_pins()

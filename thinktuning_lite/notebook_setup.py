@@ -86,9 +86,16 @@ def prepare() -> None:
         )
 
 
-def install_pins() -> None:
+def install_extra(name: str) -> None:
+    """On a hosted machine install an extra of pyproject.toml as well (`eval`); elsewhere `make lab` has brought it."""
+    if ROOT.name == CLONE:
+        install_pins(name)
+
+
+def install_pins(*extras: str) -> None:
     """pip-install pyproject.toml's pins around the host's torch; restart the kernel only if loaded packages changed."""
-    wanted = [pin for pin in pins(gpu=shutil.which("nvidia-smi") is not None) if not _is_hosts_own(pin)]
+    extras = (*extras, "gpu") if shutil.which("nvidia-smi") is not None else extras
+    wanted = [pin for pin in pins(*extras) if not _is_hosts_own(pin)]
     todo = [pin for pin in wanted if not _satisfied(pin)]
     if not todo:
         return
@@ -108,10 +115,10 @@ def install_pins() -> None:
         _shell().kernel.do_shutdown(restart=True)
 
 
-def pins(*, gpu: bool = False) -> list[str]:
-    """The requirements in pyproject.toml, with those of the extra `gpu` if asked."""
+def pins(*extras: str) -> list[str]:
+    """The requirements in pyproject.toml, with those of the extras asked for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["dependencies"] + (project["optional-dependencies"]["gpu"] if gpu else [])
+    return project["dependencies"] + [pin for extra in extras for pin in project["optional-dependencies"][extra]]
 
 
 def _is_hosts_own(pin: str) -> bool:

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from thinktuning_lite.rollouts import Rollout, read_rollouts
 from thinktuning_lite.shaping import DEFAULT_CONSTANTS, SHAPINGS, AASConstants, shape
-from thinktuning_lite.statistics import proportion_interval
 from thinktuning_lite.teacher import guided_fraction
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676", "#56B4E9"
@@ -771,6 +770,8 @@ def run_intervals(right: Sequence[Sequence[float]]) -> Figure:
     How to read: a dot is a run's share of right answers. All runs have the same truth, near the dashed mean of them all;
     what separates the dots is sampling alone.
     """
+    from thinktuning_lite.statistics import proportion_interval  # needs the extra `eval`, which the main job does without
+
     right = np.asarray(right, dtype=float)
     questions, shares = right.shape[1], np.sort(100 * right.mean(axis=1))[::-1]
     figure, axes = _figure(7, 0.9 + 0.17 * len(shares))
