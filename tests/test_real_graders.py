@@ -115,7 +115,6 @@ DISAGREEMENTS = {
     **dict.fromkeys("0133 0139 0424".split(), PRECISION),
     **dict.fromkeys("0031 0336 0337 0532 0534".split(), NEWLINE),
     "0006": "decimal comma: 1,22 is a list of two numbers here",
-    "0259": "a sum that sympy does not simplify within the time limit",
     "0553": "math-verify compares lists without braces as sets, whatever their order",
     "0601": "(14/3, 2/3) is (14/3, 4/6), which that source denies",
     "0683": "the gold holds no answer: wrong here, skipped there",
@@ -124,6 +123,7 @@ DISAGREEMENTS = {
     "0280": "Chinese: statements are read in English only",
     "0282": "Chinese: statements are read in English only",
 }
+TIMED = {"0259"}  # a sum of sums: whether sympy simplifies it within the time limit depends on the machine
 # Not graders of a final answer: free text and its overlap, a tolerance of 1 %, the format of reasoning tags.
 NOT_APPLICABLE = {"text_match", "f1_score", "numeric_match_1pct", "reasoning_completion_reward"}
 
@@ -144,10 +144,11 @@ def agrees(case: dict) -> bool:
 def test_pairs_of_other_graders():
     cases = [case for case in rows("grader_cases/pairs.jsonl") if case["kind"] not in NOT_APPLICABLE]
     outcomes = {case["id"].removeprefix("grader_pairs-"): (case["kind"], agrees(case)) for case in cases}
+    outcomes = {name: outcome for name, outcome in outcomes.items() if name not in TIMED}
     assert {name for name, (_, agreed) in outcomes.items() if not agreed} == set(DISAGREEMENTS)
     assert Counter(outcomes.values()) == {
         ("parse_and_verify", True): 216,
-        ("parse_and_verify", False): 51,
+        ("parse_and_verify", False): 50,
         ("answer_equiv", True): 34,
         ("answer_equiv", False): 3,
         ("completion_reward", True): 6,
