@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
+from exercises import assert_faults_are_hints, assert_hint, assert_solution_passes_and_stub_does_not, cells_of
 
 from thinktuning_lite import statistics as S
 from thinktuning_lite.checks import evaluation
 from thinktuning_lite.rewards import is_correct
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "05_evaluation.ipynb"
 NAMES = ("outcomes", "questions_needed", "paired_error", "pass_at_k", "survivors", "break_even")
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict[str, str]:
-    return {cell.id: cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-def defined(source: str, name: str) -> Any:
-    namespace: dict[str, Any] = {"is_correct": is_correct, "S": S}  # what the notebook has imported by then
-    exec(source, namespace)
-    return namespace[name]
+    return cells_of("05_evaluation.ipynb")
 
 
 @pytest.mark.parametrize("number, name", list(enumerate(NAMES, 1)))
 def test_the_notebooks_solution_passes_and_its_stub_does_not(number: int, name: str, cells: dict[str, str]):
-    form = r"<details><summary>Solution</summary>\n\n```python\n(.*)\n```\n\n</details>"
-    folded = re.fullmatch(form, cells[f"ex{number}-solution"], re.S)
-    assert getattr(evaluation, name)(defined(folded[1], name)).passed
-    unsolved = getattr(evaluation, name)(defined(cells[f"ex{number}-stub"], name))
-    assert not unsolved.passed and "Not solved yet" in unsolved.message
-    assert cells[f"ex{number}-check"].rstrip().endswith(f"check.{name}({name})")
+    assert_solution_passes_and_stub_does_not(evaluation, cells, number, name, is_correct=is_correct, S=S)
 
 
 def counts(right: int, wrong: int, none: int) -> dict[str, int]:
@@ -117,15 +102,12 @@ WRONG: list[tuple[str, Callable, str]] = [
 
 @pytest.mark.parametrize("name, answer, wanted", WRONG)
 def test_a_plausible_mistake_gets_its_hint(name: str, answer: Callable, wanted: str):
-    result = getattr(evaluation, name)(answer)
-    assert not result.passed
-    assert wanted in result.message
+    assert_hint(evaluation, name, answer, wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_raises_or_is_missing_is_a_hint(name: str):
-    for answer in (None, ..., lambda *a: 1 / 0):
-        assert not getattr(evaluation, name)(answer).passed
+    assert_faults_are_hints(evaluation, name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
+from exercises import assert_faults_are_hints, assert_hint, assert_solution_passes_and_stub_does_not, cells_of
 
 from thinktuning_lite.checks import quote
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "06_movie_quote.ipynb"
 NAMES = ("samples_needed", "quote_reward", "hack", "fraction")
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict[str, str]:
-    return {cell.id: cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+    return cells_of("06_movie_quote.ipynb")
 
 
-def defined(source: str, name: str) -> Any:
-    namespace: dict[str, Any] = {}
-    exec(source, namespace)
-    return namespace[name]
-
-
-@pytest.mark.skipif(not NOTEBOOK.exists(), reason="notebook 06 is not written yet")
 @pytest.mark.parametrize("number, name", list(enumerate(NAMES, 1)))
 def test_the_notebooks_solution_passes_and_its_stub_does_not(number: int, name: str, cells: dict[str, str]):
-    folded = re.fullmatch(
-        r"<details><summary>Solution</summary>\n\n```python\n(.*)\n```\n\n</details>", cells[f"ex{number}-solution"], re.S
-    )
-    check = getattr(quote, name)
-    assert check(defined(folded[1], name)).passed
-    unsolved = check(defined(cells[f"ex{number}-stub"], name))
-    assert not unsolved.passed and "Not solved yet" in unsolved.message
-    assert cells[f"ex{number}-check"].rstrip().endswith(f"check.{name}({name})")
+    assert_solution_passes_and_stub_does_not(quote, cells, number, name)
 
 
 WRONG: list[tuple[str, Callable[..., Any], str]] = [
@@ -62,7 +45,16 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("name, answer, says", WRONG)
-def test_wrong_answers_fail_with_the_hint_that_helps(name: str, answer: Callable[..., Any], says: str):
-    result = getattr(quote, name)(answer)
-    assert not result.passed and says in result.message, result
+@pytest.mark.parametrize("name, answer, wanted", WRONG)
+def test_a_plausible_mistake_gets_its_hint(name: str, answer: Callable, wanted: str):
+    assert_hint(quote, name, answer, wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_raises_or_is_missing_is_a_hint(name: str):
+    assert_faults_are_hints(quote, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_are_three_wrong_answers_or_more(name: str):
+    assert sum(tried == name for tried, _, _ in WRONG) >= 3

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
+from exercises import assert_faults_are_hints, assert_hint, assert_solution_passes_and_stub_does_not, cells_of
 
 from thinktuning_lite.checks import training
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "04_train_lora_4bit.ipynb"
 NAMES = ("nf4_bytes", "lora_parameters", "cache_bytes", "accumulation")
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict[str, str]:
-    return {cell.id: cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-def defined(source: str, name: str) -> Any:
-    namespace: dict[str, Any] = {}
-    exec(source, namespace)
-    return namespace[name]
+    return cells_of("04_train_lora_4bit.ipynb")
 
 
 @pytest.mark.parametrize("number, name", list(enumerate(NAMES, 1)))
 def test_the_notebooks_solution_passes_and_its_stub_does_not(number: int, name: str, cells: dict[str, str]):
-    form = r"<details><summary>Solution</summary>\n\n```python\n(.*)\n```\n\n</details>"
-    folded = re.fullmatch(form, cells[f"ex{number}-solution"], re.S)
-    assert getattr(training, name)(defined(folded[1], name)).passed
-    unsolved = getattr(training, name)(defined(cells[f"ex{number}-stub"], name))
-    assert not unsolved.passed and "Not solved yet" in unsolved.message
-    assert cells[f"ex{number}-check"].rstrip().endswith(f"check.{name}({name})")
+    assert_solution_passes_and_stub_does_not(training, cells, number, name)
 
 
 WRONG: list[tuple[str, Callable, str]] = [
@@ -69,15 +54,12 @@ WRONG: list[tuple[str, Callable, str]] = [
 
 @pytest.mark.parametrize("name, answer, wanted", WRONG)
 def test_a_plausible_mistake_gets_its_hint(name: str, answer: Callable, wanted: str):
-    result = getattr(training, name)(answer)
-    assert not result.passed
-    assert wanted in result.message
+    assert_hint(training, name, answer, wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_raises_or_is_missing_is_a_hint(name: str):
-    for answer in (None, ..., lambda *a: 1 / 0):
-        assert not getattr(training, name)(answer).passed
+    assert_faults_are_hints(training, name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,6 +10,7 @@ import pytest
 from thinktuning_lite import classroom as C
 from thinktuning_lite import evaluate as E
 from thinktuning_lite import movie_quote as Q
+from thinktuning_lite.models import load_classroom
 from thinktuning_lite.rollouts import Rollout
 
 
@@ -46,6 +47,22 @@ def test_two_configs_are_not_mixed_in_one_folder(tmp_path, monkeypatch):
         C.claim(C.Plan(steps=20))
     assert json.loads((tmp_path / "runs/classroom/config.json").read_text())["steps"] == 10
     assert set(json.loads((tmp_path / "runs/classroom/environment.json").read_text())) >= {"torch", "trl", "commit"}
+
+
+def test_a_run_resumed_at_another_commit_names_both(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for commit in ("abc", "abc", "def", "abc"):
+        monkeypatch.setattr(C, "environment", lambda commit=commit: {"commit": commit})
+        C.claim(C.Plan())
+    assert json.loads((tmp_path / "runs/classroom/environment.json").read_text()) == {"commit": "abc, def"}
+
+
+def test_the_guided_texts_all_runs_are_measured_on_end_with_the_quote():
+    questions, completions = Q.taught_texts(Q.QUOTE, n=8)
+    _, tokenizer = load_classroom()
+    quote_ids = tokenizer.encode(" " + Q.QUOTE, add_special_tokens=False)
+    assert len(questions) == len(completions) > 4
+    assert all(ids[-len(quote_ids) :] == quote_ids and tokenizer.eos_token_id not in ids for ids in completions)
 
 
 def test_grpo_arm_has_no_guidance_and_others_guide_one_in_eight(tmp_path):

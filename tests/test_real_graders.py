@@ -145,6 +145,8 @@ def test_pairs_of_other_graders():
     cases = [case for case in rows("grader_cases/pairs.jsonl") if case["kind"] not in NOT_APPLICABLE]
     outcomes = {case["id"].removeprefix("grader_pairs-"): (case["kind"], agrees(case)) for case in cases}
     outcomes = {name: outcome for name, outcome in outcomes.items() if name not in TIMED}
+    for case in (c for c in cases if c["id"].removeprefix("grader_pairs-") in TIMED):  # given time, it agrees
+        assert rewards._verify(case["prediction"], case["gold"]) is case["expected"]
     assert {name for name, (_, agreed) in outcomes.items() if not agreed} == set(DISAGREEMENTS)
     assert Counter(outcomes.values()) == {
         ("parse_and_verify", True): 216,

@@ -343,7 +343,11 @@ def claim(plan: Plan) -> None:
         )
     plan.folder.mkdir(parents=True, exist_ok=True)
     write_json(config, plan.as_dict())
-    write_json(plan.folder / "environment.json", environment())
+    path, found = plan.folder / "environment.json", environment()
+    earlier = json.loads(path.read_text())["commit"] if path.exists() else found["commit"]
+    if found["commit"] not in earlier.split(", "):  # resumed by other code: name both
+        earlier += f", {found['commit']}"
+    write_json(path, found | {"commit": earlier})
 
 
 def _report(plan: Plan, results: dict[str, list[dict]]) -> None:

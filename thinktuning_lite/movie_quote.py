@@ -193,7 +193,7 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
 
 
 def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str, Any]:
-    """The finished policy on the first problems of the three test sets (see `probe`), and a few greedy responses to the first of them."""
+    """The finished policy on the first problems of each test set (see `probe`), and a few greedy responses to "test"."""
     start, _ = load_classroom()
     sets = {name: E.load_tiny_set(name)[:PROBLEMS_PER_TEST] for name in C.TEST_SETS}
     out: dict[str, Any] = {n: probe(model, tokenizer, start, rows, quote, seed) for n, rows in sets.items()}
