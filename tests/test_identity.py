@@ -425,6 +425,35 @@ def test_sorted_rows_give_the_same_accumulated_gradient(build, tokenizer, loss_t
         )
 
 
+@pytest.mark.parametrize("loss_type", [t for t in LOSSES if t != "bnpo"])
+def test_rows_of_zero_advantage_are_left_out_of_guided_windows_and_the_gradient_stays(build, tokenizer, loss_type, monkeypatch):
+    trainer = build(
+        True, ScriptedTeacher(lambda r: GUIDANCE), loss_type=loss_type, guided_fraction=0.25,
+        gradient_accumulation_steps=3, **LOSSES[loss_type],
+    )  # fmt: skip
+    batches = random_window(tokenizer, 3, guided=(1, 6))
+    idle = torch.tensor([0, 4, 5, 6, 7, 9])  # a guided row and a whole micro-batch among them
+    for b in batches:
+        b["advantages"] = torch.where(torch.isin(b["row"], idle), 0.0, b["advantages"])
+    seen: list[int] = []
+    logps = type(trainer)._get_per_token_logps_and_entropies
+
+    def counted(self, model, input_ids, *args, **kwargs):
+        seen.append(len(input_ids))
+        return logps(self, model, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(type(trainer), "_get_per_token_logps_and_entropies", counted)
+    wanted = accumulated(trainer, batches)
+    assert seen == [4, 4, 4]  # windows that were not sorted are left as they are
+    result = accumulated(trainer, [b | {"trim": True} for b in batches])
+    assert seen[3:] == [3, 1, 3]  # TRL is never given an empty micro-batch
+    torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+    seen.clear()
+    trainer.beta = 0.05
+    accumulated(trainer, [b | {"trim": True} for b in batches])
+    assert seen == [4, 4, 4]  # the KL term needs every row
+
+
 def test_windows_without_guided_rows_are_not_touched(build, tokenizer):
     trainer = build(
         True, ScriptedTeacher(lambda r: GUIDANCE), guided_fraction=0.25, gradient_accumulation_steps=3,

@@ -33,6 +33,7 @@ from thinktuning_lite.rollouts import Rollout, RolloutLog
 from thinktuning_lite.shaping import SHAPINGS, AASConstants, per_token_advantages, shape
 
 _PROMPT_SIDE = ("prompt_ids", "prompt_mask")
+_MEAN_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo")  # TRL divides these losses by the micro-batch's rows
 
 
 @dataclass
@@ -359,6 +360,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         measured = self.model.training and self.args.guided_fraction > 0  # the shares need the unguided rows too
         if not guided and not logged and not measured:
             return super()._compute_loss(model, inputs)
+        inputs, share = self._rows_that_train(inputs) if inputs.get("trim") and not logged else (inputs, 1.0)
         # A copy: TRL's buffer is reused when num_iterations > 1.
         inputs = _trimmed(inputs) if guided or inputs.get("trim") else dict(inputs)
         self._inside_loss = inputs
@@ -371,7 +373,20 @@ class ThinkTuningTrainer(GRPOTrainer):
                                "this trl version does not fit (tested with 1.16.0)")
         if logged:
             self._log_rollouts(inputs)
-        return loss
+        return loss * share
+
+    def _rows_that_train(self, inputs: dict) -> tuple[dict, float]:
+        """The rows whose advantage is not 0, as new inputs, and the factor that makes their loss that of all rows.
+
+        The others have no gradient unless a KL term needs them. TRL's and the guidance metrics of tokens then speak of the
+        rows that are left. One process only: TRL gathers per-row metrics, which need as many rows everywhere.
+        """
+        trains = inputs["advantages"] != 0
+        if self.beta != 0 or self.accelerator.num_processes > 1 or trains.all():
+            return inputs, 1.0
+        trains[0] |= not trains.any()  # TRL wants a row to work on
+        share = trains.float().mean().item() if self.loss_type in _MEAN_OVER_ROWS else 1.0
+        return {k: v[trains] if isinstance(v, torch.Tensor) and v.dim() > 0 else v for k, v in inputs.items()}, share
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
