@@ -351,6 +351,23 @@ def test_policy_teacher_speaks_in_eval_and_puts_everything_back(tiny_model, toke
     assert state_of(tiny_model) == before
 
 
+def test_only_a_model_that_does_not_train_is_asked_in_inference_mode(tiny_model, tokenizer, monkeypatch):
+    modes, generate = [], type(tiny_model).generate
+
+    def spy(self, *args, **kwargs):
+        modes.append(torch.is_inference_mode_enabled())
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(tiny_model), "generate", spy)
+    frozen = copy.deepcopy(tiny_model).requires_grad_(False)
+    adapted = lora(copy.deepcopy(tiny_model), True)
+    replies = [
+        PolicyTeacher(m, tokenizer, T.TINY_PROMPT, max_new_tokens=12)([REQUEST]) for m in (frozen, tiny_model, adapted)
+    ]
+    assert modes == [True, False, False]
+    assert replies[0] == replies[1] == replies[2]
+
+
 def test_policy_teacher_is_greedy_and_the_same_in_any_batch(tiny_model, tokenizer):
     requests = [
         GuidanceRequest(f"Ana has {n} coins." + " How many?" * k, "5", "self-critique")

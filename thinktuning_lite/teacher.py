@@ -291,12 +291,13 @@ class PolicyTeacher:
     def __call__(self, requests: list[GuidanceRequest]) -> list[str]:
         replies: list[str] = []
         adapter_off = self.model.disable_adapter if hasattr(self.model, "disable_adapter") else _nothing
-        with _speaking(self.model), adapter_off():
+        # Inference mode saves a tenth of the time, but its tensors must never meet a module that trains.
+        trains = any(p.requires_grad for p in self.model.parameters())
+        with torch.no_grad() if trains else torch.inference_mode(), _speaking(self.model), adapter_off():
             for i in range(0, len(requests), self.batch_size):
                 replies += self._answer(requests[i : i + self.batch_size])
         return replies
 
-    @torch.no_grad()
     def _answer(self, requests: list[GuidanceRequest]) -> list[str]:
         prompts = [
             self.tokenizer.apply_chat_template(
