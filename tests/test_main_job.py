@@ -54,6 +54,9 @@ def test_a_run_resumed_at_another_commit_names_both(tmp_path, monkeypatch):
     for commit in ("abc", "abc", "def", "abc"):
         monkeypatch.setattr(C, "environment", lambda commit=commit: {"commit": commit})
         C.claim(C.Plan())
+    (tmp_path / "runs/classroom/results.json").write_text("{}")  # complete: asked again, nothing runs at the new commit
+    monkeypatch.setattr(C, "environment", lambda: {"commit": "later"})
+    C.claim(C.Plan())
     assert json.loads((tmp_path / "runs/classroom/environment.json").read_text()) == {"commit": "abc, def"}
 
 

@@ -343,6 +343,8 @@ def claim(plan: Plan) -> None:
         )
     plan.folder.mkdir(parents=True, exist_ok=True)
     write_json(config, plan.as_dict())
+    if (plan.folder / "results.json").exists():  # complete: nothing will run
+        return
     path, found = plan.folder / "environment.json", environment()
     earlier = json.loads(path.read_text())["commit"] if path.exists() else found["commit"]
     if found["commit"] not in earlier.split(", "):  # resumed by other code: name both
