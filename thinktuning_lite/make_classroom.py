@@ -477,9 +477,8 @@ never slide into the teacher's format.
 |---|---|---|
 {opinions}
 
-The opinion is the first word of a reply, so every equation would have to be checked at one glance. More of the same does not teach it:
-after 480 further steps on some 30,000 opinions and 90,000 single equations, two sums in five wrong, nearly every sum was still called
-right and every product wrong. Written out token by token, in the phrase, the same weights mostly get those sums right.
+The opinion is the first word of a reply, so every equation would have to be checked at one glance. Written out token by token, in
+the phrase, the same weights mostly get the sums right.
 Nothing in training reads the opinion, and splicing drops it.
 """
 
