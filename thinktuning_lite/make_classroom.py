@@ -37,12 +37,15 @@ from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guid
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
-JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 300, 1e-3, 10  # the second phase: attempts are the student's own
+JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 450, 1e-3, 10  # the second phase: attempts are the student's own
+JUDGE_TURNS, JUDGE_SHARE = 48, 0.4  # of a step of the second phase, besides ROLES
+DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.3  # of every step
 # Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
 LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
-OPINION_WEIGHT = {"pretraining": 10, "judging": 20}  # one token in eighty says whether the attempt is right
+OPINION_WEIGHT = {"pretraining": 5, "judging": 8}  # one token in eighty says whether the attempt is right
+SLIPS = (-10, -2, -1, 1, 2, 10)
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
-ATTEMPT_SKILL = dict(product_right=0.50, slip=0.10)  # what the teacher role reads while it learns
+ATTEMPT_SKILL = dict(product_right=0.50, slip=0.20)  # what the teacher role reads while it learns
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -90,7 +93,7 @@ def careless_steps(rng: random.Random, problem: Problem, product_right: float, s
             if step.op == "*" and rng.random() > product_right:
                 said = _wrong_product(rng, step)
             elif step.op != "*" and rng.random() < slip:
-                said += rng.choice((-10, -2, -1, 1, 2, 10))
+                said += rng.choice(SLIPS)
             out.append((f"{step.left}{step.op}{step.right}={said}", said == step.result))
             value = said
             if not 0 <= said <= P.LARGEST:
@@ -257,21 +260,70 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return model
 
 
-def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], int]:
-    """Ids of prompt + target + EOS, and the prompt's length (no loss is taken there)."""
+def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], list[int]]:
+    """Ids of prompt + target + EOS, and labels: the target, and what `check_labels` puts into a prompt with an attempt."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-    return prompt_ids + tokenizer.encode(target, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt_ids)
+    prompt_ids, labels = check_labels(tokenizer, prompt)
+    target_ids = tokenizer.encode(target, add_special_tokens=False) + [tokenizer.eos_token_id]
+    return prompt_ids + target_ids, labels + target_ids
 
 
-def collate(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and labels, (rows, longest); -100 on prompt and padding."""
+def check_labels(tokenizer, prompt: str) -> tuple[list[int], list[int]]:
+    """Ids of a prompt, and labels that say after each of its equations whether it is right ("correct", "incorrect").
+
+    Only the attempts in a teacher's prompt hold equations. Nothing is ever sampled there: the labels make the teacher role
+    check what it reads, step by step, before it has to give its opinion on the whole.
+    """
+    verdict = tokenizer.convert_tokens_to_ids(["incorrect", "correct"])
+    encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    at = {start: i for i, (start, _) in enumerate(encoded["offset_mapping"])}
+    labels = [-100] * len(encoded["input_ids"])
+    for m in re.finditer(r"(\d+)([-+*])(\d+)=(\d+)(?=\. )", prompt):
+        right = Step(int(m[1]), m[2], int(m[3])).result == int(m[4])
+        labels[at[m.end()] + 1] = verdict[right]  # predicted from the full stop
+    return encoded["input_ids"], labels
+
+
+def drill_row(tokenizer, rng: random.Random) -> tuple[list[int], list[int]]:
+    """Single equations under the teacher's prompt, half of them wrong, to be checked one by one.
+
+    From easy to hard all in one: small numbers among large ones, errors that leap to the eye among errors by one. With hard
+    ones only, nothing is learnt.
+    """
+    text = "".join(f"{drill_equation(rng)}. " for _ in range(DRILL_EQUATIONS))
+    messages = TINY_PROMPT.messages("", text, rng.choice(BEHAVIOURS))
+    return check_labels(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False))
+
+
+def drill_equation(rng: random.Random) -> str:
+    """`a+b=c`, right or wrong; everything within 0..99."""
+    while True:
+        left, right = rng.choice(((9, 9), (99, 9), (99, 40)))
+        op = rng.choice("++--*")
+        step = Step(rng.randint(0, left), op, rng.randint(2, 9) if op == "*" else rng.randint(0, right))
+        said = step.result if rng.random() < 0.5 else _any_wrong(rng, step)
+        if 0 <= step.result <= P.LARGEST and 0 <= said <= P.LARGEST:
+            return f"{step.left}{step.op}{step.right}={said}"
+
+
+def _any_wrong(rng: random.Random, step: Step) -> int:
+    """A wrong result: any number, another last digit, or as the student errs."""
+    result = step.result
+    kinds = (
+        rng.randint(0, P.LARGEST), result // 10 * 10 + rng.randint(0, 9), result // 10 * 10 + rng.randint(0, 9),
+        result + rng.choice(SLIPS), _wrong_product(rng, step) if step.op == "*" else result + rng.choice(SLIPS),
+    )  # fmt: skip
+    return rng.choice(kinds)
+
+
+def collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, (rows, longest); -100 on padding."""
     width = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), -100)
-    for i, (row, start) in enumerate(rows):
+    for i, (row, marks) in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
-        labels[i, start : len(row)] = torch.tensor(row[start:])
+        labels[i, : len(row)] = torch.tensor(marks)
     return ids, labels
 
 
@@ -287,7 +339,8 @@ def make_batch(tokenizer, step: int, seed: int, teach=None) -> list[tuple[torch.
         rows = sorted((encode(tokenizer, *make(rng, draw_problem(rng))) for _ in range(n)), key=lambda r: len(r[0]))
         for half in (rows[: n // 2], rows[n // 2 :]):
             out.append((*collate(half, tokenizer.pad_token_id), share / 2))
-    return out
+    drill = [drill_row(tokenizer, rng) for _ in range(DRILL_ROWS)]
+    return [*out, (*collate(drill, tokenizer.pad_token_id), DRILL_SHARE)]
 
 
 def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
@@ -321,8 +374,28 @@ def own_attempts(model, tokenizer, seed: int, n: int) -> list[tuple[Problem, str
     return [(p, t) for p, t in zip(problems, texts, strict=True) if extract_boxed(t)]
 
 
+def judge_batch(tokenizer, rng: random.Random, own: list[tuple[Problem, str]]) -> list[tuple]:
+    """Micro-batches of teacher's turns up to the opinion, half on `own` attempts, half on generated ones; as `make_batch`.
+
+    Without the reply a turn costs half.
+    """
+    attempts: list = [(draw_problem(rng), None) for _ in range(JUDGE_TURNS)]
+    if own:
+        attempts[::2] = rng.choices(own, k=JUDGE_TURNS // 2)
+    rows = sorted((judge_row(tokenizer, rng, *a) for a in attempts), key=lambda r: len(r[0]))
+    halves = rows[: JUDGE_TURNS // 2], rows[JUDGE_TURNS // 2 :]
+    return [(*collate(half, tokenizer.pad_token_id), JUDGE_SHARE / 2) for half in halves]
+
+
+def judge_row(tokenizer, rng: random.Random, problem: Problem, attempt: str | None) -> tuple[list[int], list[int]]:
+    """A teacher's turn that ends with its opinion."""
+    messages, reply = teacher_turn(rng, problem, attempt)
+    ids, labels = encode(tokenizer, messages, reply.split("</")[0])
+    return ids[:-1], labels[:-1]
+
+
 def judging_batches(model, tokenizer, seed: int):
-    """Batches of the second phase, by step: as `make_batch`, but the teacher reads the student's own attempts."""
+    """Batches of the second phase, by step: as `make_batch`, but the teacher reads the student's own attempts, and judges."""
     pool: list[tuple[Problem, str]] = []
 
     def batch(step: int):
@@ -334,7 +407,10 @@ def judging_batches(model, tokenizer, seed: int):
         def own_teacher_turn(rng, problem):
             return teacher_turn(rng, *next(turns, (problem, None)))
 
-        return make_batch(tokenizer, 10**6 + step, seed, own_teacher_turn)
+        return [
+            *make_batch(tokenizer, 10**6 + step, seed, own_teacher_turn),
+            *judge_batch(tokenizer, random.Random(f"{seed}/judge/{step}"), pool),
+        ]
 
     return batch
 
@@ -395,11 +471,12 @@ def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, 
 # ---------------------------------------------------------------- figures of the finished model
 
 
-def measure(model, tokenizer, n: int = 200, seed: int = 1) -> dict[str, dict[str, float]]:
+def measure(model, tokenizer, n: int = 200, seed: int = 1) -> tuple[dict[str, dict[str, float]], dict[str, list[bool]]]:
     """Student and teacher on `n` validation problems of each length and kind; shares of 1.
 
     `student` at T=1, `student greedy`, `teacher` (final answer of its phrase after reading the sampled attempt),
     `opinion` (right about that attempt), `format` (reply parses), `product` (student at T=1, product problems only).
+    Second, by sort of attempt, whether each opinion was right: what an opinion rests on.
     """
     from thinktuning_lite import evaluate as E
     from thinktuning_lite.rewards import extract_answer, is_correct
@@ -407,7 +484,8 @@ def measure(model, tokenizer, n: int = 200, seed: int = 1) -> dict[str, dict[str
 
     teach = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=200)
     kinds = [(f"{k} steps", (k,), False) for k in LENGTHS] + [("2-4 steps, distractor", (2, 3, 4), True)]
-    out = {}
+    out: dict[str, dict[str, float]] = {}
+    opinions: dict[str, list[bool]] = {}
     for name, lengths, distractor in tqdm(kinds, desc="measuring", unit="kind"):
         problems = P.generate_problems(seed, "validation", lengths, n, distractor=distractor)
         rows = [p.row() for p in problems]
@@ -422,6 +500,9 @@ def measure(model, tokenizer, n: int = 200, seed: int = 1) -> dict[str, dict[str
         judged = [
             g is not None and (g.opinion == "correct") == c for g, c in zip(said, sampled.correct, strict=True)
         ]
+        for row, correct, judged_right in zip(rows, sampled.correct, judged, strict=True):
+            sort = f"{'a' if row['product'] else 'no'} product, attempt {'right' if correct else 'wrong'}"
+            opinions.setdefault(sort, []).append(judged_right)
         products = [c for c, r in zip(sampled.correct, rows, strict=True) if r["product"]]
         out[name] = {
             "student": sampled.summary()["accuracy"],
@@ -432,7 +513,7 @@ def measure(model, tokenizer, n: int = 200, seed: int = 1) -> dict[str, dict[str
             "format": sum(g is not None for g in said) / n,
             "student reflects": sampled.summary()["reflection"],
         }
-    return out
+    return out, opinions
 
 
 README = """# The tiny classroom
@@ -463,16 +544,33 @@ never slide into the teacher's format.
 "right" for the teacher is the final answer of its phrase; "opinion" is right about the attempt it read.
 
 {table}
+
+## What the opinion is worth
+
+{right:.0f} % of all opinions are right; 85 % were asked of this world. They rest on who errs where, hardly on checking:
+
+| problem and attempt | attempts | opinion right |
+|---|---|---|
+{opinions}
+
+The opinion is the first word of a reply, so it would have to check every equation at one glance. Trials to teach that, from the end
+of the first phase, failed: after 480 steps on some 30,000 opinions and 90,000 single equations, two sums in five wrong, it still
+called nearly every sum right and every product wrong; after 560 steps on 250,000 plain sums, half of them wrong, it told
+right from wrong no better than a coin (51 %). Written out token by token, in the phrase, the same weights mostly get those sums right.
+Nothing in training reads the opinion, and splicing drops it.
 """
 
 
 def write_readme(out: Path, model, tokenizer, log: list[dict], steps: int, seed: int, n: int = 200) -> None:
     """Measure the model and write `out`/README.md and `out`/training_log.json."""
-    figures = measure(model, tokenizer, n)
+    figures, judged = measure(model, tokenizer, n)
     columns = list(next(iter(figures.values())))
     table = ["| problems | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     table += [f"| {k} | " + " | ".join(f"{100 * v[c]:.0f} %" for c in columns) + " |" for k, v in figures.items()]
+    opinions = [f"| {sort} | {len(ok)} | {100 * sum(ok) / len(ok):.0f} % |" for sort, ok in sorted(judged.items())]
+    every = [ok for sort in judged.values() for ok in sort]
     text = README.format(
+        right=100 * sum(every) / len(every), opinions="\n".join(opinions),
         parameters=model.num_parameters(), vocabulary=len(tokenizer), steps=steps, seed=seed, n=n,
         minutes=log[-1]["seconds"] / 60, table="\n".join(table),
     )

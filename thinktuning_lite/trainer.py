@@ -6,7 +6,7 @@ Two seams, and everything else stays TRL's own:
 - loss: by the identity of `shaping.per_token_advantages`, shaping is a (B, T) advantage at an importance ratio of
   exactly 1, so `_compute_loss` only hands TRL other advantages and old log-probs on the guided tokens.
 
-A micro-batch without guided tokens goes through TRL's code untouched: same loss and gradients to the last bit.
+An accumulation window without guided tokens goes through TRL's code untouched: same loss and gradients to the last bit.
 """
 
 from __future__ import annotations
