@@ -39,11 +39,11 @@ DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
 JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 450, 1e-3, 10  # the second phase: attempts are the student's own
 JUDGE_TURNS, JUDGE_SHARE = 48, 0.4  # of a step of the second phase, besides ROLES
-DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.3  # of every step
+DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.25  # of every step
 # Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
 LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
 OPINION_WEIGHT = {"pretraining": 5, "judging": 8}  # one token in eighty says whether the attempt is right
-SLIPS = (-10, -2, -1, 1, 2, 10)
+SLIPS = (-10, 10)  # the carry, as in the products: what the teacher role can learn to see at one glance
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
 ATTEMPT_SKILL = dict(product_right=0.50, slip=0.20)  # what the teacher role reads while it learns
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -310,8 +310,8 @@ def _any_wrong(rng: random.Random, step: Step) -> int:
     """A wrong result: any number, another last digit, or as the student errs."""
     result = step.result
     kinds = (
-        rng.randint(0, P.LARGEST), result // 10 * 10 + rng.randint(0, 9), result // 10 * 10 + rng.randint(0, 9),
-        result + rng.choice(SLIPS), _wrong_product(rng, step) if step.op == "*" else result + rng.choice(SLIPS),
+        rng.randint(0, P.LARGEST), result // 10 * 10 + rng.randint(0, 9), result + rng.choice(SLIPS),
+        _wrong_product(rng, step) if step.op == "*" else result + rng.choice(SLIPS),
     )  # fmt: skip
     return rng.choice(kinds)
 
@@ -348,7 +348,7 @@ def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[lis
     return [{"role": "user", "content": problem.question}], student_turn(rng, problem)
 
 
-ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.4), (checker_turn, 8, 0.15))  # turns, loss share
+ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.5), (checker_turn, 8, 0.15))  # turns, loss share
 
 
 def turn_loss(
