@@ -4,11 +4,12 @@
 
 The world is made so that checking is a skill that helps, and data/tiny_classroom/README.md says so. Pretraining text:
 
-- *student turns*: question -> careless solution. Sums slip in 5 % of the steps, products are guessed (15 % right, most
+- *student turns*: question -> careless solution. Sums slip by ten in 5 % of the steps, products are guessed (15 % right, most
   often the carry is forgotten); errors are carried on. Never a word of reflection.
 - *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
   the product by the easier route of tens and units, without slips.
-  In a last, short phase the attempts that it reads are sampled from the student role itself.
+  Labels after each equation of an attempt, and drills of single equations, teach it to check what it reads. In a
+  second phase the attempts are sampled from the student role itself, and more of its turns end with the opinion.
 - *checker turns*: the system prompt asks to check, and the careless solution is followed by reason and phrase. So what
   guidance writes is text that this model can write; only the student role, which has no system prompt, never does.
 
@@ -38,7 +39,7 @@ LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
 JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 450, 1e-3, 10  # the second phase: attempts are the student's own
-JUDGE_TURNS, JUDGE_SHARE = 48, 0.4  # of a step of the second phase, besides ROLES
+JUDGE_TURNS, JUDGE_SHARE = 48, 0.2  # of a step of the second phase, besides ROLES
 DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.25  # of every step
 # Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
 LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
@@ -528,7 +529,7 @@ Licence: Apache-2.0, like the project.
 ## This world was made so that checking helps
 
 It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two digits by one are
-guessed (right 15 % of the time), sums slip in 5 % of the steps, errors are carried on, and nothing is ever reflected
+guessed (right 15 % of the time), sums slip by ten in 5 % of the steps, errors are carried on, and nothing is ever reflected
 upon. The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with
 each product worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a
 behaviour that its role never shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what
@@ -547,16 +548,16 @@ never slide into the teacher's format.
 
 ## What the opinion is worth
 
-{right:.0f} % of all opinions are right; 85 % were asked of this world. They rest on who errs where, hardly on checking:
+{right:.0f} % of all opinions are right, and they rest on checking:
 
 | problem and attempt | attempts | opinion right |
 |---|---|---|
 {opinions}
 
-The opinion is the first word of a reply, so it would have to check every equation at one glance. Trials to teach that, from the end
-of the first phase, failed: after 480 steps on some 30,000 opinions and 90,000 single equations, two sums in five wrong, it still
-called nearly every sum right and every product wrong; after 560 steps on 250,000 plain sums, half of them wrong, it told
-right from wrong no better than a coin (51 %). Written out token by token, in the phrase, the same weights mostly get those sums right.
+The opinion is the first word of a reply, so every equation must be checked at one glance. Attempts with opinions alone do not teach
+that: a checkpoint trained so called nearly every sum right and every product wrong (80 % of its opinions were right all the same).
+What does: a label after every equation of an attempt, and rows of single equations whose errors range from gross to fine; with
+fine errors only, nothing is learnt. Slips by one or two stayed hard to see (one in five found), hence sums here slip by ten, the carry.
 Nothing in training reads the opinion, and splicing drops it.
 """
 
