@@ -129,6 +129,46 @@ def test_teacher_turns_are_well_formed_and_right():
         assert extract_answer(guidance.phrase) == problem.answer
 
 
+def test_every_equation_that_the_teacher_reads_is_labelled_and_nothing_that_the_student_reads_is(shipped):
+    _, tokenizer = shipped
+    rng = random.Random(4)
+    verdicts = {i: w for w in ("correct", "incorrect") for i in tokenizer.convert_tokens_to_ids([w])}
+    for _ in range(50):
+        ids, labels = M.drill_row(tokenizer, rng)
+        found = [(tokenizer.decode(ids[:k]), verdicts[label]) for k, label in enumerate(labels) if label != -100]
+        assert len(found) == M.DRILL_EQUATIONS
+        for text, verdict in found:  # what is read up to the label ends with the equation and its full stop
+            left, op, right, said = re.search(r"(\d+)([-+*])(\d+)=(\d+)\. $", text).groups()
+            assert verdict == ("correct" if P.Step(int(left), op, int(right)).result == int(said) else "incorrect")
+        ids, labels = M.encode(tokenizer, *M.student_messages_and_turn(rng, M.draw_problem(rng)))
+        assert labels.index(next(x for x in labels if x != -100)) == ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
+
+
+def test_judge_turns_end_with_the_opinion(shipped):
+    _, tokenizer = shipped
+    rng = random.Random(4)
+    for problem in [M.draw_problem(rng) for _ in range(20)]:
+        attempt = M.student_turn(rng, problem)
+        ids, labels = M.judge_row(tokenizer, rng, problem, attempt)
+        right = extract_answer(attempt) == problem.answer
+        assert tokenizer.decode(ids).endswith(f"<|assistant|><opinion>{'' if right else 'in'}correct")
+        assert attempt in tokenizer.decode(ids) and labels[-1] == ids[-1]
+
+
+@torch.no_grad()
+def test_the_shipped_teacher_checks_sums(shipped):
+    """Right and wrong attempts at the same kind of problem: a prior cannot tell them apart, whichever way it leans."""
+    model, tokenizer = shipped
+    rng = random.Random(6)
+    said = {True: [], False: []}
+    for problem in [P.generate_problem(rng, 3, "validation", product=False) for _ in range(200)]:
+        attempt = M.solution_text([e for e, _ in M.careless_steps(rng, problem, product_right=1, slip=0.25)])
+        ids, labels = M.judge_row(tokenizer, rng, problem, attempt)
+        guess = model(input_ids=torch.tensor([ids])).logits[0, -2].argmax()
+        said[extract_answer(attempt) == problem.answer].append(int(guess) == labels[-1])
+    assert all(len(kind) > 50 and sum(kind) / len(kind) > 0.7 for kind in said.values()), said
+
+
 def test_detectors_on_labelled_text():
     assert E.REFLECTION.search("3+4=7. \\boxed{7}\n\nWait, could 7 be wrong?")
     assert E.WORKED_ROUTE.search("20*4=80. 3*4=12. 80+12=92")

@@ -4,11 +4,12 @@
 
 The world is made so that checking is a skill that helps, and data/tiny_classroom/README.md says so. Pretraining text:
 
-- *student turns*: question -> careless solution. Sums slip in 5 % of the steps, products are guessed (15 % right, most
+- *student turns*: question -> careless solution. Sums slip by ten in 5 % of the steps, products are guessed (15 % right, most
   often the carry is forgotten); errors are carried on. Never a word of reflection.
 - *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
   the product by the easier route of tens and units, without slips.
-  In a last, short phase the attempts that it reads are sampled from the student role itself.
+  Labels after each equation of an attempt, and drills of single equations, teach it to check what it reads. In a
+  second phase the attempts are sampled from the student role itself, and more of its turns end with the opinion.
 - *checker turns*: the system prompt asks to check, and the careless solution is followed by reason and phrase. So what
   guidance writes is text that this model can write; only the student role, which has no system prompt, never does.
 
@@ -37,12 +38,16 @@ from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guid
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
-JUDGING_STEPS, JUDGING_LR, JUDGING_ROUND = 300, 1e-3, 10  # the second phase: attempts are the student's own
+JUDGING_STEPS, JUDGING_LR = 540, 1e-3  # the second phase: attempts are the student's own
+OWN_ROUND, OWN_ATTEMPTS = 20, 280  # sampled anew every so many steps; each is read about twice
+JUDGE_TURNS, JUDGE_SHARE = 48, 0.2  # of a step of the second phase, besides ROLES
+DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.25  # of every step
 # Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
 LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
-OPINION_WEIGHT = {"pretraining": 10, "judging": 20}  # one token in eighty says whether the attempt is right
+OPINION_WEIGHT = {"pretraining": 5, "judging": 8}  # one token in eighty says whether the attempt is right
+SLIPS = (-10, 10)  # the carry, as in the products: what the teacher role can learn to see at one glance
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
-ATTEMPT_SKILL = dict(product_right=0.50, slip=0.10)  # what the teacher role reads while it learns
+ATTEMPT_SKILL = dict(product_right=0.50, slip=0.20)  # what the teacher role reads while it learns
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -90,7 +95,7 @@ def careless_steps(rng: random.Random, problem: Problem, product_right: float, s
             if step.op == "*" and rng.random() > product_right:
                 said = _wrong_product(rng, step)
             elif step.op != "*" and rng.random() < slip:
-                said += rng.choice((-10, -2, -1, 1, 2, 10))
+                said += rng.choice(SLIPS)
             out.append((f"{step.left}{step.op}{step.right}={said}", said == step.result))
             value = said
             if not 0 <= said <= P.LARGEST:
@@ -257,21 +262,69 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return model
 
 
-def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], int]:
-    """Ids of prompt + target + EOS, and the prompt's length (no loss is taken there)."""
+def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], list[int]]:
+    """Ids of prompt + target + EOS, and labels: the target, and what `check_labels` puts into a prompt with an attempt."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-    return prompt_ids + tokenizer.encode(target, add_special_tokens=False) + [tokenizer.eos_token_id], len(prompt_ids)
+    prompt_ids, labels = check_labels(tokenizer, prompt)
+    target_ids = tokenizer.encode(target, add_special_tokens=False) + [tokenizer.eos_token_id]
+    return prompt_ids + target_ids, labels + target_ids
 
 
-def collate(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and labels, (rows, longest); -100 on prompt and padding."""
+def check_labels(tokenizer, prompt: str) -> tuple[list[int], list[int]]:
+    """Ids of a prompt, and labels that say after each of its equations whether it is right ("correct", "incorrect").
+
+    Only the attempts in a teacher's prompt hold equations. Nothing is ever sampled there: the labels make the teacher role
+    check what it reads, step by step, before it has to give its opinion on the whole.
+    """
+    verdict = tokenizer.convert_tokens_to_ids(["incorrect", "correct"])
+    encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    at = {start: i for i, (start, _) in enumerate(encoded["offset_mapping"])}
+    labels = [-100] * len(encoded["input_ids"])
+    for m in re.finditer(r"(\d+)([-+*])(\d+)=(\d+)(?=\. )", prompt):
+        right = Step(int(m[1]), m[2], int(m[3])).result == int(m[4])
+        labels[at[m.end()] + 1] = verdict[right]  # predicted from the full stop
+    return encoded["input_ids"], labels
+
+
+def drill_row(tokenizer, rng: random.Random) -> tuple[list[int], list[int]]:
+    """Single equations under the teacher's prompt, half of them wrong, to be checked one by one.
+
+    From easy to hard all in one: small numbers among large ones, errors that leap to the eye among errors of the carry.
+    """
+    text = "".join(f"{drill_equation(rng)}. " for _ in range(DRILL_EQUATIONS))
+    messages = TINY_PROMPT.messages("", text, rng.choice(BEHAVIOURS))
+    return check_labels(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False))
+
+
+def drill_equation(rng: random.Random) -> str:
+    """`a+b=c`, right or wrong; everything within 0..99."""
+    while True:
+        left, right = rng.choice(((9, 9), (99, 9), (99, 40)))
+        op = rng.choice("++--*")
+        step = Step(rng.randint(0, left), op, rng.randint(2, 9) if op == "*" else rng.randint(0, right))
+        said = step.result if rng.random() < 0.5 else _any_wrong(rng, step)
+        if 0 <= step.result <= P.LARGEST and 0 <= said <= P.LARGEST:
+            return f"{step.left}{step.op}{step.right}={said}"
+
+
+def _any_wrong(rng: random.Random, step: Step) -> int:
+    """A wrong result: any number, another last digit, or as the student errs."""
+    result = step.result
+    kinds = (
+        rng.randint(0, P.LARGEST), result // 10 * 10 + rng.randint(0, 9), result + rng.choice(SLIPS),
+        _wrong_product(rng, step) if step.op == "*" else result + rng.choice(SLIPS),
+    )  # fmt: skip
+    return rng.choice(kinds)
+
+
+def collate(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, (rows, longest); -100 on padding."""
     width = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), -100)
-    for i, (row, start) in enumerate(rows):
+    for i, (row, marks) in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
-        labels[i, start : len(row)] = torch.tensor(row[start:])
+        labels[i, : len(row)] = torch.tensor(marks)
     return ids, labels
 
 
@@ -287,7 +340,8 @@ def make_batch(tokenizer, step: int, seed: int, teach=None) -> list[tuple[torch.
         rows = sorted((encode(tokenizer, *make(rng, draw_problem(rng))) for _ in range(n)), key=lambda r: len(r[0]))
         for half in (rows[: n // 2], rows[n // 2 :]):
             out.append((*collate(half, tokenizer.pad_token_id), share / 2))
-    return out
+    drill = [drill_row(tokenizer, rng) for _ in range(DRILL_ROWS)]
+    return [*out, (*collate(drill, tokenizer.pad_token_id), DRILL_SHARE)]
 
 
 def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[list[dict], str]:
@@ -295,7 +349,7 @@ def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[lis
     return [{"role": "user", "content": problem.question}], student_turn(rng, problem)
 
 
-ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.4), (checker_turn, 8, 0.15))  # turns, loss share
+ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.5), (checker_turn, 8, 0.15))  # turns, loss share
 
 
 def turn_loss(
@@ -321,20 +375,43 @@ def own_attempts(model, tokenizer, seed: int, n: int) -> list[tuple[Problem, str
     return [(p, t) for p, t in zip(problems, texts, strict=True) if extract_boxed(t)]
 
 
+def judge_batch(tokenizer, rng: random.Random, own: list[tuple[Problem, str]]) -> list[tuple]:
+    """Micro-batches of teacher's turns up to the opinion, half on `own` attempts, half on generated ones; as `make_batch`.
+
+    Without the reply a turn costs half.
+    """
+    attempts: list = [(draw_problem(rng), None) for _ in range(JUDGE_TURNS)]
+    if own:
+        attempts[::2] = rng.choices(own, k=JUDGE_TURNS // 2)
+    rows = sorted((judge_row(tokenizer, rng, *a) for a in attempts), key=lambda r: len(r[0]))
+    halves = rows[: JUDGE_TURNS // 2], rows[JUDGE_TURNS // 2 :]
+    return [(*collate(half, tokenizer.pad_token_id), JUDGE_SHARE / 2) for half in halves]
+
+
+def judge_row(tokenizer, rng: random.Random, problem: Problem, attempt: str | None) -> tuple[list[int], list[int]]:
+    """A teacher's turn that ends with its opinion."""
+    messages, reply = teacher_turn(rng, problem, attempt)
+    ids, labels = encode(tokenizer, messages, reply.split("</")[0])
+    return ids[:-1], labels[:-1]
+
+
 def judging_batches(model, tokenizer, seed: int):
-    """Batches of the second phase, by step: as `make_batch`, but the teacher reads the student's own attempts."""
+    """Batches of the second phase, by step: as `make_batch`, but the teacher reads the student's own attempts, and judges."""
     pool: list[tuple[Problem, str]] = []
 
     def batch(step: int):
-        if step % JUDGING_ROUND == 0 or not pool:
-            pool[:] = own_attempts(model, tokenizer, 10**6 * seed + step // JUDGING_ROUND, 28 * JUDGING_ROUND)
-        start = step % JUDGING_ROUND * 26 % max(1, len(pool) - 26)
+        if step % OWN_ROUND == 0 or not pool:
+            pool[:] = own_attempts(model, tokenizer, 10**6 * seed + step // OWN_ROUND, OWN_ATTEMPTS)
+        start = step % OWN_ROUND * 26 % max(1, len(pool) - 26)
         turns = iter(pool[start : start + 26])
 
         def own_teacher_turn(rng, problem):
             return teacher_turn(rng, *next(turns, (problem, None)))
 
-        return make_batch(tokenizer, 10**6 + step, seed, own_teacher_turn)
+        return [
+            *make_batch(tokenizer, 10**6 + step, seed, own_teacher_turn),
+            *judge_batch(tokenizer, random.Random(f"{seed}/judge/{step}"), pool),
+        ]
 
     return batch
 
@@ -452,7 +529,7 @@ Licence: Apache-2.0, like the project.
 ## This world was made so that checking helps
 
 It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two digits by one are
-guessed (right 15 % of the time), sums slip in 5 % of the steps, errors are carried on, and nothing is ever reflected
+guessed (right 15 % of the time), sums slip by ten in 5 % of the steps, errors are carried on, and nothing is ever reflected
 upon. The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with
 each product worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a
 behaviour that its role never shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what
@@ -471,14 +548,15 @@ never slide into the teacher's format.
 
 ## What the opinion is worth
 
-{right:.0f} % of all opinions are right (the aim was 85 %). They rest on who errs where, hardly on checking:
+{right:.0f} % of all opinions are right. On sums they rest on checking; products are mostly taken for wrong, right ones too:
 
 | problem and attempt | attempts | opinion right |
 |---|---|---|
 {opinions}
 
-The opinion is the first word of a reply, so every equation would have to be checked at one glance. Written out token by token, in
-the phrase, the same weights mostly get the sums right.
+The opinion is the first word of a reply, so every equation must be checked at one glance. What teaches that: a label after every
+equation of an attempt in the teacher's prompt, where nothing is ever sampled, and rows of single equations whose errors range from
+gross to fine. Slips by one or two stayed hard to see, hence sums here slip by ten, the carry.
 Nothing in training reads the opinion, and splicing drops it.
 """
 
