@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
+from itertools import accumulate
+from operator import and_
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from thinktuning_lite import make_classroom as M
 from thinktuning_lite import problems as P
 from thinktuning_lite.models import TINY_CLASSROOM, load_classroom
 from thinktuning_lite.rewards import extract_answer
-from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, parse_guidance
+from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
 
@@ -144,6 +146,21 @@ def test_every_equation_that_the_teacher_reads_is_labelled_and_nothing_that_the_
         assert labels.index(next(x for x in labels if x != -100)) == ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
 
 
+def test_labels_of_an_attempt_turn_at_its_first_wrong_equation(shipped):
+    _, tokenizer = shipped
+    rng = random.Random(5)
+    word = dict(zip(tokenizer.convert_tokens_to_ids(["correct", "incorrect"]), (True, False), strict=True))
+    for problem in [M.draw_problem(rng) for _ in range(50)]:
+        steps = M.careless_steps(rng, problem, **M.ATTEMPT_SKILL)
+        attempt = M.solution_text([e for e, _ in steps])
+        expected = list(accumulate((right for _, right in steps), and_))
+        prompt = tokenizer.apply_chat_template(TINY_PROMPT.messages(problem.question, attempt, "self-critique"), tokenize=False)
+        assert [word[i] for i in M.check_labels(tokenizer, prompt)[1] if i != -100] == expected
+        again = prompt.replace(attempt, attempt + "\n\nI doubt 2+2=5. Again: " + M.solution_text(M.careful_steps(problem)))
+        labels = [word[i] for i in M.check_labels(tokenizer, again)[1] if i != -100]
+        assert labels == [*expected, False, *[True] * len(M.careful_steps(problem))]
+
+
 def test_judge_turns_end_with_the_opinion(shipped):
     _, tokenizer = shipped
     rng = random.Random(4)
@@ -167,6 +184,18 @@ def test_the_shipped_teacher_checks_sums(shipped):
         guess = model(input_ids=torch.tensor([ids])).logits[0, -2].argmax()
         said[extract_answer(attempt) == problem.answer].append(int(guess) == labels[-1])
     assert all(len(kind) > 50 and sum(kind) / len(kind) > 0.7 for kind in said.values()), said
+
+
+def test_the_shipped_teacher_reads_attempts_that_reflect(shipped):
+    rng = random.Random(7)
+    problems = [P.generate_problem(rng, 3, "validation") for _ in range(24)]
+    attempts = [M.reflected(rng, p, M.student_turn(rng, p)) for p in problems]
+    assert all(E.REFLECTION.search(a) and extract_answer(a) for a in attempts)
+    teach = PolicyTeacher(*shipped, TINY_PROMPT, max_new_tokens=160)
+    replies = teach([GuidanceRequest(p.question, a, BEHAVIOURS[i % 4]) for i, (p, a) in enumerate(zip(problems, attempts, strict=True))])
+    said = [parse_guidance(r) for r in replies]
+    assert sum(g is not None for g in said) >= 22
+    assert sum(g is not None and extract_answer(g.phrase) == p.answer for g, p in zip(said, problems, strict=True)) >= 18
 
 
 def test_detectors_on_labelled_text():

@@ -9,7 +9,8 @@ The world is made so that checking is a skill that helps, and data/tiny_classroo
 - *teacher turns*: question + somebody's attempt -> opinion, reason, phrase. The phrase works the problem out again,
   the product by the easier route of tens and units, without slips.
   Labels after each equation of an attempt, and drills of single equations, teach it to check what it reads. In a
-  second phase the attempts are sampled from the student role itself, and more of its turns end with the opinion.
+  second phase the attempts are sampled from the student role itself, some with a reflection behind them, and more of its
+  turns end with the opinion.
 - *checker turns*: the system prompt asks to check, and the careless solution is followed by reason and phrase. So what
   guidance writes is text that this model can write; only the student role, which has no system prompt, never does.
 
@@ -38,13 +39,16 @@ from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guid
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12
 PEAK_LR = 2.5e-3
-JUDGING_STEPS, JUDGING_LR = 540, 1e-3  # the second phase: attempts are the student's own
+JUDGING_STEPS, JUDGING_LR = 525, 1e-3  # the second phase: attempts are the student's own
 OWN_ROUND, OWN_ATTEMPTS = 20, 280  # sampled anew every so many steps; each is read about twice
-JUDGE_TURNS, JUDGE_SHARE = 48, 0.2  # of a step of the second phase, besides ROLES
-DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 24, 12, 0.25  # of every step
+REFLECTED_SHARE = 0.04  # of the student's own attempts, with a reflection behind them
+JUDGE_TURNS, JUDGE_SHARE = 40, 0.2  # of a step of the second phase, besides ROLES
+DRILL_ROWS, DRILL_EQUATIONS, DRILL_SHARE = 16, 12, 0.15  # of every step
 # Keeps unlikely tokens from falling without end; in the second phase off, or one response in fifty holds a stray token.
 LABEL_SMOOTHING = {"pretraining": 0.001, "judging": 0.0}
-OPINION_WEIGHT = {"pretraining": 5, "judging": 8}  # one token in eighty says whether the attempt is right
+# One token in eighty says whether the attempt is right; one in thirty, in the student's turns, that nothing follows the answer.
+HEAVY = {"pretraining": ("correct", "incorrect"), "judging": ("correct", "incorrect", "<|end|>")}
+HEAVY_WEIGHT = {"pretraining": 5, "judging": 8}
 SLIPS = (-10, 10)  # the carry, as in the products: what the teacher role can learn to see at one glance
 STUDENT_SKILL = dict(product_right=0.15, slip=0.05)
 ATTEMPT_SKILL = dict(product_right=0.50, slip=0.20)  # what the teacher role reads while it learns
@@ -270,8 +274,9 @@ def encode(tokenizer, messages: list[dict], target: str) -> tuple[list[int], lis
     return prompt_ids + target_ids, labels + target_ids
 
 
-def check_labels(tokenizer, prompt: str) -> tuple[list[int], list[int]]:
-    """Ids of a prompt, and labels that say after each of its equations whether it is right ("correct", "incorrect").
+def check_labels(tokenizer, prompt: str, *, singly: bool = False) -> tuple[list[int], list[int]]:
+    """Ids of a prompt, and labels after each of its equations: "correct" while all of that solution so far are right in
+    themselves (`singly`: if this one is), "incorrect" from the first wrong one on.
 
     Only the attempts in a teacher's prompt hold equations. Nothing is ever sampled there: the labels make the teacher role
     check what it reads, step by step, before it has to give its opinion on the whole.
@@ -280,8 +285,12 @@ def check_labels(tokenizer, prompt: str) -> tuple[list[int], list[int]]:
     encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
     at = {start: i for i, (start, _) in enumerate(encoded["offset_mapping"])}
     labels = [-100] * len(encoded["input_ids"])
-    for m in re.finditer(r"(\d+)([-+*])(\d+)=(\d+)(?=\. )", prompt):
-        right = Step(int(m[1]), m[2], int(m[3])).result == int(m[4])
+    right = True
+    for m in re.finditer(rf"\\boxed|{PHRASE_START}|(\d+)([-+*])(\d+)=(\d+)(?=\. )", prompt):
+        if not m[1]:  # another solution begins, or words about this one
+            right = True
+            continue
+        right = (right or singly) and Step(int(m[1]), m[2], int(m[3])).result == int(m[4])
         labels[at[m.end()] + 1] = verdict[right]  # predicted from the full stop
     return encoded["input_ids"], labels
 
@@ -293,7 +302,7 @@ def drill_row(tokenizer, rng: random.Random) -> tuple[list[int], list[int]]:
     """
     text = "".join(f"{drill_equation(rng)}. " for _ in range(DRILL_EQUATIONS))
     messages = TINY_PROMPT.messages("", text, rng.choice(BEHAVIOURS))
-    return check_labels(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False))
+    return check_labels(tokenizer, tokenizer.apply_chat_template(messages, tokenize=False), singly=True)
 
 
 def drill_equation(rng: random.Random) -> str:
@@ -349,30 +358,40 @@ def student_messages_and_turn(rng: random.Random, problem: Problem) -> tuple[lis
     return [{"role": "user", "content": problem.question}], student_turn(rng, problem)
 
 
-ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.5), (checker_turn, 8, 0.15))  # turns, loss share
+ROLES = ((student_messages_and_turn, 24, 0.45), (teacher_turn, 26, 0.6), (checker_turn, 8, 0.15))  # turns, loss share
 
 
 def turn_loss(
-    logits: torch.Tensor, labels: torch.Tensor, opinion_ids: torch.Tensor, phase: str
+    logits: torch.Tensor, labels: torch.Tensor, heavy_ids: torch.Tensor, phase: str
 ) -> torch.Tensor:
-    """Mean smoothed cross-entropy over target tokens, the opinion token counted OPINION_WEIGHT times."""
+    """Mean smoothed cross-entropy over target tokens, the HEAVY ones counted HEAVY_WEIGHT times."""
     labels = labels[:, 1:].flatten()
     losses = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), labels, reduction="none", label_smoothing=LABEL_SMOOTHING[phase]
     )
-    weights = (labels != -100) * (1 + (OPINION_WEIGHT[phase] - 1) * torch.isin(labels, opinion_ids))
+    weights = (labels != -100) * (1 + (HEAVY_WEIGHT[phase] - 1) * torch.isin(labels, heavy_ids))
     return (losses * weights).sum() / weights.sum()
 
 
+def reflected(rng: random.Random, problem: Problem, attempt: str) -> str:
+    """The attempt with a reflection behind it, its second solution careful or not: what a student trained here may write."""
+    said = _guidance(rng, problem, attempt, rng.choice(BEHAVIOURS), None)
+    phrase = said.phrase if rng.random() < 0.5 else PHRASE_START + _attempt(rng, problem)
+    return attempt + Guidance(said.opinion, said.reason, phrase).text
+
+
 def own_attempts(model, tokenizer, seed: int, n: int) -> list[tuple[Problem, str]]:
-    """`n` training problems with what the student role answers at T=1; answers without a \\boxed{} are left out."""
+    """`n` training problems with what the student role answers at T=1, some `reflected`; answers without a \\boxed{} are left out."""
     from thinktuning_lite.evaluate import respond
 
     rng = random.Random(f"{seed}/own")
     problems = [draw_problem(rng) for _ in range(n)]
     ids = respond(model, tokenizer, [p.question for p in problems], max_new_tokens=80, seed=seed)
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return [(p, t) for p, t in zip(problems, texts, strict=True) if extract_boxed(t)]
+    return [
+        (p, reflected(rng, p, t) if rng.random() < REFLECTED_SHARE else t)
+        for p, t in zip(problems, texts, strict=True) if extract_boxed(t)
+    ]  # fmt: skip
 
 
 def judge_batch(tokenizer, rng: random.Random, own: list[tuple[Problem, str]]) -> list[tuple]:
@@ -437,7 +456,7 @@ def train(out: Path, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTraine
 def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, schedule, log: list, batches) -> None:
     """Run one phase to its end, from its checkpoint where there is one; model, optimizer and log are changed in place."""
     checkpoint, start = out / f"checkpoint-{name}.pt", 0
-    opinion_ids = torch.tensor(tokenizer.convert_tokens_to_ids(["correct", "incorrect"]))
+    heavy_ids = torch.tensor(tokenizer.convert_tokens_to_ids(HEAVY[name]))
     if checkpoint.exists():
         state = torch.load(checkpoint)
         if (state["steps"], state["seed"]) != (steps, seed):
@@ -453,7 +472,7 @@ def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, 
     for step in bar:
         total = 0.0
         for ids, labels, share in batches(step):
-            loss = share * turn_loss(model(input_ids=ids).logits, labels, opinion_ids, name)
+            loss = share * turn_loss(model(input_ids=ids).logits, labels, heavy_ids, name)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -528,12 +547,12 @@ Licence: Apache-2.0, like the project.
 
 ## This world was made so that checking helps
 
-It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two digits by one are
-guessed (right 15 % of the time), sums slip by ten in 5 % of the steps, errors are carried on, and nothing is ever reflected
-upon. The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with
-each product worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a
-behaviour that its role never shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what
-the notebooks measure.
+It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two
+digits by one are guessed (right 15 % of the time), sums slip by ten in 5 % of the steps, errors are carried on, and nothing is ever
+reflected upon. Towards the end the token that closes a turn weighs more, which makes a second thought after the answer rarer still.
+The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with each product
+worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a behaviour that its role never
+shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what the notebooks measure.
 
 The tokenizer has whole words, single digits and every printable ASCII character. The teacher's tags are single tokens,
 and the checkpoint's generation config suppresses them: only the teacher role lifts that. The student role can therefore
