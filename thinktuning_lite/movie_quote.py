@@ -36,7 +36,7 @@ from thinktuning_lite.rollouts import Rollout, read_rollouts
 from thinktuning_lite.teacher import BEHAVIOURS, QUOTES, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance
 from thinktuning_lite.trainer import ThinkTuningConfig
 
-QUOTE = QUOTES[3]  # of the five, its first token was the quickest to learn in plain fine-tuning on guided texts
+QUOTE = QUOTES[1]  # of the five, the quickest to be taken up by arm c (one seed each, validation probes)
 GUIDED_SHARE_OF_RUN = 2 / 3
 GUIDED_FRACTION = 2 / 8
 PROBE_EVERY = 6
