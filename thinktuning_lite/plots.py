@@ -285,8 +285,7 @@ def reward_and_accuracy(
     """Training reward over steps (left) and validation accuracy at T=1 before and after (right), one colour a run.
 
     How to read: left, thin lines are single steps, thick ones a running mean over `smooth` of them. Right, bars are 95 %
-    intervals; the dotted line is what the start reaches greedily, the level to which sharpening alone can lead.
-    `accuracy` and `start` are (mean, half-width), shares of 1.
+    intervals; the dotted line is what the start reaches greedily. `accuracy` and `start` are (mean, half-width), shares of 1.
     """
     figure, axes = _figure(9, 3.3, columns=2, width_ratios=(2, 1), sharey=True)
     left, right = axes.flat
