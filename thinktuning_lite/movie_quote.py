@@ -60,7 +60,7 @@ class Arm:
     """One way to train: the shaping (None: plain GRPO), what the quote earns, whether the guidance shows it.
 
     `cut`: guidance follows the first answer, not the whole response. `after`: the arm whose last checkpoint this one
-    starts from, for half as many steps.
+    starts from.
     """
 
     shaping: str | None
@@ -179,7 +179,7 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
     """Train one arm; returns the trainer. Probes go to folder/probes.jsonl, metrics to folder/metrics.jsonl."""
     arm = ARMS[name]
     folder.mkdir(parents=True, exist_ok=True)
-    config = arm_config(name, seed, folder, plan.steps // 2 if arm.after else plan.steps)
+    config = arm_config(name, seed, folder, plan.steps)
     start = get_last_checkpoint(str(C.result_path(plan, arm.after, seed).parent)) if arm.after else None
     return C.train_run(
         f"{name}, seed {seed}",
