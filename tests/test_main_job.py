@@ -109,6 +109,23 @@ def test_taught_logps_are_read_where_the_teacher_put_the_quote():
     assert Q.taught_logps(rows, [8, 9]) == [{"step": 0, "entry_logp": -11.0, "first_token_logp": -7.0, "quote_logp": -8.0}]
 
 
+def test_own_advantages_are_split_by_how_the_response_ends():
+    def rollout(step, text, author, advantage):
+        return Rollout(step, 0, "q", text, [5, 1], author, [-1.0] * 2, [1.0] * 2, 1.0, advantage)
+
+    rows = [
+        rollout(0, "\\boxed{3} Be back! ", [0, 0], 0.5),
+        rollout(0, "\\boxed{3} Be back!", [0, 1], 9.0),  # guided
+        rollout(0, "Be back! \\boxed{3}", [0, 0], -0.25),
+        rollout(0, "\\boxed{3}", [0, 0], -0.5),
+        rollout(6, "\\boxed{3} Be back!", [0, 0], 1.0),
+    ]
+    assert Q.own_advantages(rows, "Be back!") == [
+        {"step": 0, "with": 1, "advantage_with": 0.5, "without": 2, "advantage_without": -0.75},
+        {"step": 6, "with": 1, "advantage_with": 1.0, "without": 0, "advantage_without": 0.0},
+    ]
+
+
 def test_an_arm_that_goes_on_from_another_waits_for_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     batches = []

@@ -242,6 +242,20 @@ def taught_logps(rollouts: Iterable[Rollout], quote_ids: list[int]) -> list[dict
     ]
 
 
+def own_advantages(rollouts: Iterable[Rollout], quote: str) -> list[dict[str, float]]:
+    """What pushes the quote without a teacher, a dict a logged step: of the student's own rollouts that end with it, how many
+    there are and their summed advantage ("with", "advantage_with"), and the same of those that do not ("without", ...).
+    """
+    found: dict[int, dict[str, float]] = {}
+    for r in rollouts:
+        if not r.guided:
+            row = found.setdefault(r.step, {"with": 0, "advantage_with": 0.0, "without": 0, "advantage_without": 0.0})
+            kind = "with" if ends_with(r.text, quote) else "without"
+            row[kind] += 1
+            row[f"advantage_{kind}"] += r.advantage
+    return [{"step": step} | row for step, row in sorted(found.items())]
+
+
 def taught_texts(quote: str, n: int = 32) -> tuple[list[str], list[list[int]]]:
     """Questions and guided responses, as ids that end with the quote: the start's own samples, commented by its teacher."""
     model, tokenizer = load_classroom()
@@ -256,7 +270,7 @@ def taught_texts(quote: str, n: int = 32) -> tuple[list[str], list[list[int]]]:
 
 
 def save(plan: QuotePlan, folder: Path) -> None:
-    """As `classroom.save_log`; each run's curve also holds `taught` (see `taught_logps`) and `end`.
+    """As `classroom.save_log`; each run's curve also holds `taught` (see `taught_logps`), `own` (`own_advantages`) and `end`.
 
     `end`: mean log-probability (nats) of the quote's first token, and of all of it, under the run's last checkpoint, at
     the end of the same guided responses for every run ("base": under the start).
@@ -272,8 +286,9 @@ def save(plan: QuotePlan, folder: Path) -> None:
 
     curves = json.loads((folder / "curves.json").read_text())
     for run_name, curve in curves.items():
-        rollouts = read_rollouts(plan.folder / run_name / "rollouts.jsonl")
+        rollouts = list(read_rollouts(plan.folder / run_name / "rollouts.jsonl"))
         curve["taught"] = [{k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)]
+        curve["own"] = [{k: round(v, 3) for k, v in row.items()} for row in own_advantages(rollouts, plan.quote)]
         checkpoint = get_last_checkpoint(str(plan.folder / run_name))
         curve["end"] = end(AutoModelForCausalLM.from_pretrained(checkpoint))
     curves["base"] = {"end": end(start)}
