@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: run test test-browser lab bench table quote badges clean
 
 run: .venv/installed
-	$(BIN)/python -m thinktuning_lite.classroom --name $(NAME) $(if $(FRESH),--fresh)
+	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(FRESH),--fresh)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
@@ -30,13 +30,13 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/inspector.py
 
 table: .venv/installed-dev
-	$(BIN)/python -m thinktuning_lite.table --save data/logs/table
+	$(BIN)/python -m thinktuning_lite table --save data/logs/table
 
 quote: .venv/installed
-	$(BIN)/python -m thinktuning_lite.movie_quote --save data/logs/movie_quote
+	$(BIN)/python -m thinktuning_lite quote --save data/logs/movie_quote
 
 badges: .venv/installed-dev
-	$(BIN)/python -m thinktuning_lite.notebook_setup $(if $(REPO),--repo $(REPO))
+	$(BIN)/python -m thinktuning_lite.lessons.stamp $(if $(REPO),--repo $(REPO))
 
 clean:
 	rm -rf .venv runs

@@ -35,12 +35,15 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from thinktuning_lite.classroom import quiet
-from thinktuning_lite.make_classroom import build_tokenizer
-from thinktuning_lite.models import load_policy, lora_config, probe
-from thinktuning_lite.planner import plan
-from thinktuning_lite.teacher import TINY_PROMPT, GuidanceRequest, PolicyTeacher
-from thinktuning_lite.trainer import ThinkTuningConfig, ThinkTuningTrainer
+from thinktuning_lite.classroom.vocabulary import build_tokenizer
+from thinktuning_lite.experiments.runs import quiet
+from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.teacher import TINY_PROMPT, GuidanceRequest, PolicyTeacher
+from thinktuning_lite.method.trainer import ThinkTuningTrainer
+from thinktuning_lite.models.load import load_policy
+from thinktuning_lite.models.lora import lora_config
+from thinktuning_lite.models.machine import probe
+from thinktuning_lite.models.planner import plan
 
 LIMIT = 15 * 10**9
 
@@ -72,17 +75,37 @@ def shape(name: str) -> PretrainedConfig:
     """The published shapes, written out."""
     if name == "3b":
         return LlamaConfig(
-            vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24,
-            num_key_value_heads=8, head_dim=128, tie_word_embeddings=True, max_position_embeddings=131072,
+            vocab_size=128256,
+            hidden_size=3072,
+            intermediate_size=8192,
+            num_hidden_layers=28,
+            num_attention_heads=24,
+            num_key_value_heads=8,
+            head_dim=128,
+            tie_word_embeddings=True,
+            max_position_embeddings=131072,
         )
     if name == "1.5b":
         return Qwen2Config(
-            vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
-            num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=32768,
+            vocab_size=151936,
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            max_position_embeddings=32768,
         )
     return LlamaConfig(
-        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, tie_word_embeddings=True, max_position_embeddings=512, initializer_range=0.3,
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=True,
+        max_position_embeddings=512,
+        initializer_range=0.3,
     )
 
 
@@ -159,8 +182,15 @@ class Clock(TrainerCallback):
         step = _now() - self.now.pop("began")
         teaching = self.now.get("teaching", 0.0)
         sampling = self.now["sampling"] - teaching  # guidance happens inside TRL's sampling
-        self.steps.append({"step": step, "sampling": sampling, "teaching": teaching,
-                           "training": step - sampling - teaching, "tokens": self.now["tokens"]})
+        self.steps.append(
+            {
+                "step": step,
+                "sampling": sampling,
+                "teaching": teaching,
+                "training": step - sampling - teaching,
+                "tokens": self.now["tokens"],
+            }
+        )
 
 
 def _now() -> float:

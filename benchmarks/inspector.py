@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from thinktuning_lite.inspector import Inspector
-from thinktuning_lite.models import TINY_CLASSROOM
-from thinktuning_lite.rollouts import Rollout
+from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.method.rollouts import Rollout
+from thinktuning_lite.views.inspector import Inspector
 
 
 def write_log(path: Path, groups: int, size: int, tokens: int) -> None:

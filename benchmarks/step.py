@@ -26,12 +26,12 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
 
-from thinktuning_lite.classroom import training_config
-from thinktuning_lite.evaluate import as_prompts, load_tiny_set
-from thinktuning_lite.models import load_classroom
-from thinktuning_lite.rewards import correctness_reward
-from thinktuning_lite.teacher import TINY_PROMPT
-from thinktuning_lite.trainer import ThinkTuningTrainer
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.classroom.sample import as_prompts, load_tiny_set
+from thinktuning_lite.experiments.side_by_side import training_config
+from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.teacher import TINY_PROMPT
+from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 SPANS = {
     "generate": "_generate_single_turn",
@@ -102,7 +102,9 @@ def turn(settings: dict, problems: str, steps: int, folder: Path) -> list[dict[s
     """A fresh trainer, `steps` steps; the first is dropped."""
     settings = dict(settings)
     trl, arm = settings.pop("trl"), settings.pop("arm")
-    config = training_config(arm, 0, folder, steps, rollout_log_steps=0, save_strategy="no", logging_steps=10**6, **settings)
+    config = training_config(
+        arm, 0, folder, steps, rollout_log_steps=0, save_strategy="no", logging_steps=10**6, **settings
+    )
     model, tokenizer = load_classroom()
     data = Dataset.from_list(as_prompts(load_tiny_set(problems)))
     watch = Watch()

@@ -20,14 +20,12 @@ import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
-from thinktuning_lite.evaluate import as_prompts  # noqa: E402
-from thinktuning_lite.make_classroom import build_tokenizer  # noqa: E402
-from thinktuning_lite.problems import generate_problems  # noqa: E402
-from thinktuning_lite.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
+from thinktuning_lite.classroom.problems import generate_problems  # noqa: E402
+from thinktuning_lite.classroom.sample import as_prompts  # noqa: E402
+from thinktuning_lite.classroom.vocabulary import build_tokenizer  # noqa: E402
+from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
 
-GUIDANCE = (
-    "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
-)
+GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
 
 
 @pytest.fixture(scope="session")

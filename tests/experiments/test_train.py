@@ -1,0 +1,390 @@
+"""train.py and datasets_public.py: config files, presets, GSM8K from real files, a run from config to adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from transformers import LlamaConfig, Qwen2Config
+
+from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.experiments import presets
+from thinktuning_lite.experiments import train as train_module
+from thinktuning_lite.experiments.runs import read_metrics
+from thinktuning_lite.method.teacher import EndpointTeacher, PolicyTeacher
+from thinktuning_lite.models import datasets
+from thinktuning_lite.models.load import load_policy
+from thinktuning_lite.models.machine import ATTENTIONS, Machine, Trial
+from thinktuning_lite.models.planner import GPUS
+
+ROOT = Path(__file__).resolve().parents[2]
+GSM8K = ROOT.parent / "shared" / "data" / "gsm8k"
+NAMES = ("bf16", "4-bit", "8-bit optimizer", "paged 8-bit optimizer", *ATTENTIONS)
+CPU = Machine("cpu", "some CPU", 2**34, {n: Trial(n != "flash_attention_2", "") for n in NAMES})
+needs_gsm8k = pytest.mark.skipif(not GSM8K.exists(), reason="the real GSM8K files (shared/data) are not here")
+needs_classroom = pytest.mark.skipif(not (TINY_CLASSROOM / "config.json").exists(), reason="no tiny classroom here")
+
+
+def gpu(gigabytes: float, bf16: bool = True) -> Machine:
+    return Machine("cuda", "some GPU", int(gigabytes * 2**30), {n: Trial(n != "bf16" or bf16, "") for n in NAMES})
+
+
+# ---------------------------------------------------------------- GSM8K
+
+
+def rows(n: int) -> list[dict[str, str]]:
+    answer = "{0}+{0}=<<{0}+{0}={1}>>{1}\n#### {1:,}"
+    return [{"question": f"What is {i} + {i}?", "answer": answer.format(i, 2 * i)} for i in range(n)]
+
+
+def write(path: Path, some: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in some))
+    return path
+
+
+@needs_gsm8k
+def test_the_real_gsm8k_splits_whole_and_apart(tokenizer):
+    data = datasets.training_data(GSM8K, tokenizer, validation=200, max_prompt_tokens=10**6)
+    assert (len(data.train), len(data.validation), data.dropped) == (7273, 200, 0)
+    assert not set(data.train["question"]) & set(data.validation["question"])
+    finals = {row["answer"] for row in data.train} | {row["answer"] for row in data.validation}
+    assert not [a for a in finals if "," in a or "#" in a or not a.lstrip("-").replace(".", "").isdigit()]
+    assert data.train[0]["prompt"][0]["content"].endswith("\\boxed{}.")
+    assert data.train[0]["question"] in data.train[0]["prompt"][0]["content"]
+    test = datasets.gsm8k_rows(GSM8K / "test.jsonl")
+    assert len(test) == 1319 and not {r["question"] for r in test} & set(data.train["question"])
+
+
+def test_a_file_and_a_folder_in_the_hubs_layout_say_the_same(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    file = write(tmp_path / "mine.jsonl", rows(12))
+    for part, some in (("00000-of-00002", rows(12)[:7]), ("00001-of-00002", rows(12)[7:])):
+        path = tmp_path / "hub" / "main" / f"train-{part}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(some), path)
+    write(tmp_path / "plain" / "train.jsonl", rows(12))
+    assert (
+        datasets.gsm8k_rows(file)
+        == datasets.gsm8k_rows(tmp_path / "hub")
+        == datasets.gsm8k_rows(tmp_path / "plain")
+        == rows(12)
+    )
+
+
+def test_the_gold_answer_loses_its_commas():
+    assert datasets.boxed_prompts([{"question": "q", "answer": "so\n#### 1,234"}])[0]["answer"] == "1234"
+    with pytest.raises(ValueError, match="row 1.*####"):
+        datasets.boxed_prompts([*rows(1), {"question": "q", "answer": "5"}])
+
+
+def test_what_is_held_out_hangs_on_the_question_alone():
+    some = rows(50)
+    train, held = datasets.hold_out(some, 10)
+    assert len(held) == 10 and len(train) == 40
+    again = datasets.hold_out(some[::-1], 10)[1]
+    assert sorted(r["question"] for r in again) == sorted(r["question"] for r in held)
+    twice = datasets.hold_out(some + held[:1], 10)
+    assert held[0] in twice[1] and held[0] not in twice[0]  # a copy does not stay behind in train
+    assert datasets.hold_out(some, 0) == (some, [])
+    with pytest.raises(ValueError, match="validation=50 would take all 50"):
+        datasets.hold_out(some, 50)
+
+
+def test_long_prompts_are_dropped_and_counted(tokenizer, tmp_path):
+    long = [{"question": "How many? " * 200, "answer": "#### 1"}] * 3
+    data = datasets.training_data(
+        write(tmp_path / "a.jsonl", rows(20) + long), tokenizer, validation=4, max_prompt_tokens=300
+    )
+    assert data.dropped == 3 and len(data.train) + len(data.validation) == 20
+    read = [tokenizer.apply_chat_template(p, add_generation_prompt=True) for p in data.train["prompt"]]
+    longest = max(len(r["input_ids"]) for r in read)
+    exact = datasets.drop_long(data.train.to_list(), tokenizer, longest)
+    assert exact[1] == 0 and datasets.drop_long(data.train.to_list(), tokenizer, longest - 1)[1] > 0
+    with pytest.raises(ValueError, match="no prompt .* at most 3 tokens"):
+        datasets.training_data(tmp_path / "a.jsonl", tokenizer, validation=4, max_prompt_tokens=3)
+
+
+@pytest.mark.parametrize(("name", "kind", "says"), [
+    ("./nowhere.jsonl", FileNotFoundError, "no file or folder"),
+    ("nowhere.parquet", FileNotFoundError, "no file or folder"),
+    ("someone/absent", (ConnectionError, FileNotFoundError), "someone/absent"),
+])  # fmt: skip
+def test_data_that_is_not_there(name, kind, says):
+    with pytest.raises(kind, match=says):
+        datasets.gsm8k_rows(name)
+
+
+def test_gated_and_unreachable_datasets_give_the_way_out(monkeypatch):
+    import httpx
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import GatedRepoError
+
+    response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
+    gated = DatasetNotFoundError("Dataset 'me/gated' is a gated dataset")
+    gated.__cause__ = GatedRepoError("gated", response=response)
+    for error, kind, says in (
+        (gated, PermissionError, "dataset 'me/gated' is gated.*datasets/me/gated.*hf auth login.*local file"),
+        (DatasetNotFoundError("doesn't exist"), FileNotFoundError, "no dataset 'me/gated'.*local file"),
+        (ConnectionError("no route"), ConnectionError, "out of reach.*local file"),
+    ):
+
+        def fail(*args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", fail)
+        with pytest.raises(kind, match=says):
+            datasets.gsm8k_rows("me/gated")
+
+
+def test_files_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"lacks answer \(found: question, solution\)"):
+        datasets.gsm8k_rows(write(tmp_path / "a.jsonl", [{"question": "q", "solution": "s"}]))
+    (tmp_path / "b.jsonl").write_text('{"question": 1}\nnot json\n')
+    with pytest.raises(ValueError, match="b.jsonl, line 2"):
+        datasets.gsm8k_rows(tmp_path / "b.jsonl")
+    (tmp_path / "c.csv").write_text("question,answer\n")
+    with pytest.raises(ValueError, match="give a .jsonl or .parquet"):
+        datasets.gsm8k_rows(tmp_path / "c.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no train.jsonl"):
+        datasets.gsm8k_rows(tmp_path / "empty")
+
+
+# ---------------------------------------------------------------- configs and presets
+
+
+@pytest.mark.parametrize("name", list(presets.PRESETS))
+@pytest.mark.parametrize("machine", [CPU, gpu(15, bf16=False), gpu(80)], ids=["cpu", "t4", "80gb"])
+def test_every_preset_is_a_config_that_the_trainer_accepts(name, machine, monkeypatch):
+    run, seen = presets.resolve({"preset": name}), {}
+    # TrainingArguments refuses GPU precision where there is no GPU; what it is given is what counts here.
+    monkeypatch.setattr(train_module, "ThinkTuningConfig", lambda **kw: seen.update(kw))
+    run.config(machine)
+    assert seen["bf16"] == (machine.device == "cuda" and machine.trials["bf16"].works)
+    assert seen.get("fp16", False) == (machine.device == "cuda" and not machine.trials["bf16"].works)
+    assert seen["optim"] == machine.optimizer
+    monkeypatch.undo()
+    presets.resolve({"preset": name, "training": {"output_dir": "x"}}).config(CPU)
+
+
+def test_the_papers_preset_holds_the_authors_numbers():
+    """DESIGN section 1, one by one."""
+    run = presets.resolve({"preset": "paper"})
+    c = run.config(CPU)
+    assert run.model == "meta-llama/Llama-3.2-3B-Instruct" and run.data == "openai/gsm8k" and run.lora_rank is None
+    assert c.num_generations == 5 and c.per_device_train_batch_size * c.gradient_accumulation_steps == 128 * 5
+    assert (c.learning_rate, c.lr_scheduler_type, c.beta, c.temperature, c.epsilon) == (1e-6, "constant", 0.0, 1.0, 0.2)
+    assert (c.guided_fraction, c.guided_fraction_end, c.guidance_schedule, c.guidance_steps) == (0.1, 0.01, "linear", 8)
+    assert c.guidance_selection == "random" and c.num_train_epochs == 1 and c.max_steps == -1
+    assert (c.shaping, c.shaping_mask) == ("released", "guided")
+
+
+# The published shapes of the presets' models, written out.
+QWEN = dict(tie_word_embeddings=True, num_key_value_heads=2, vocab_size=151936)
+SHAPES = {
+    "Qwen/Qwen2.5-1.5B-Instruct": Qwen2Config(
+        hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, **QWEN),
+    "Qwen/Qwen2.5-3B-Instruct": Qwen2Config(
+        hidden_size=2048, intermediate_size=11008, num_hidden_layers=36, num_attention_heads=16, **QWEN),
+    "meta-llama/Llama-3.2-3B-Instruct": LlamaConfig(
+        vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "card"), [
+    ("t4", "T4 16 GB"), ("24gb", "L4 24 GB"), ("80gb", "A100 80 GB"), ("80gb-full", "A100 80 GB"),
+    ("paper", "A100 80 GB"),
+])  # fmt: skip
+def test_every_gpu_preset_fits_its_card_by_the_plan(name, card, monkeypatch, tmp_path):
+    run = presets.resolve({"preset": name})
+    SHAPES[run.model].save_pretrained(tmp_path)
+    run = dataclasses.replace(run, model=str(tmp_path))
+    machine = gpu(GPUS[card] / 2**30, bf16=name != "t4")
+    monkeypatch.setattr(presets.Run, "config", lambda self, m: on_cpu(self, m))
+    p = run.memory_plan(machine)
+    assert p.fits(GPUS[card])
+    assert p.rows % run.training["num_generations"] == 0
+    assert p.micro_batch == run.training["per_device_train_batch_size"]
+
+
+def on_cpu(run: presets.Run, machine: Machine) -> train_module.ThinkTuningConfig:
+    """The run's config as a GPU would have it, but for the precision that TrainingArguments refuses here."""
+    return train_module.ThinkTuningConfig(**{"optim": machine.optimizer, "use_cpu": True, "bf16": False} | run.training)
+
+
+@pytest.mark.parametrize(("machine", "name"), [
+    (CPU, "tiny"), (gpu(14.6, bf16=False), "t4"), (gpu(22), "24gb"), (gpu(39.4), "24gb"), (gpu(79.1), "80gb"),
+    (gpu(139), "80gb"),
+])  # fmt: skip
+def test_the_preset_for_a_machine(machine, name):
+    assert presets.preset_for(machine) == name
+
+
+def test_a_config_changes_its_preset_field_by_field(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "preset: t4\nmodel: some/model\nlora_rank: 8\n"
+        "training:\n  learning_rate: 2e-5\n  max_steps: 7\n  use_vllm: true\n  vllm_mode: colocate\n"
+        "  report_to: wandb\n"
+    )
+    run = presets.resolve(presets.read_config(tmp_path / "a.yaml"))
+    assert (run.model, run.lora_rank, run.quantization) == ("some/model", 8, "nf4")
+    assert run.training["learning_rate"] == 2e-5 and run.training["max_steps"] == 7
+    assert run.training["use_vllm"] is True and run.training["vllm_mode"] == "colocate"
+    assert run.training["report_to"] == "wandb"
+    assert run.training["num_generations"] == presets.PRESETS["t4"]["training"]["num_generations"]
+    assert presets.PRESETS["t4"]["training"]["learning_rate"] == 1e-5  # untouched
+    (tmp_path / "a.json").write_text(json.dumps(yaml.safe_load((tmp_path / "a.yaml").read_text())))
+    assert presets.resolve(presets.read_config(tmp_path / "a.json")) == run
+
+
+def test_vllm_is_trls_own_switch_and_reaches_the_trainers_config():
+    asked = {"use_vllm": True, "vllm_mode": "server", "vllm_server_port": 8123}
+    c = presets.resolve({"preset": "tiny", "training": asked}).config(CPU)
+    assert c.use_vllm and c.vllm_mode == "server" and c.vllm_server_port == 8123
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ({"preset": "t5"}, "preset is 't5'.*t4"),
+    ({"modle": "x"}, "no field 'modle'; did you mean 'model'"),
+    ({"preset": "t4", "training": {"learnig_rate": 1}}, "no field 'learnig_rate'; did you mean 'learning_rate'"),
+    ({"preset": "t4", "training": {"learning_rate": "fast"}}, "learning_rate is 'fast', which is no number"),
+    ({"preset": "t4", "training": [1]}, "table of names and values"),
+    ({"data": "x"}, "names no model"),
+    ({"model": "x"}, "output_dir"),
+    ({"preset": "t4", "teacher": {"model": "x"}}, "base_url and model"),
+])  # fmt: skip
+def test_configs_that_are_refused(config, says):
+    with pytest.raises(ValueError, match=says):
+        presets.resolve(config)
+
+
+def test_config_files_that_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config file"):
+        presets.read_config(tmp_path / "none.yaml")
+    for text, says in (("a: [1", "neither YAML nor JSON"), ("- 1\n", "names and values")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ValueError, match=says):
+            presets.read_config(tmp_path / "bad.yaml")
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    (tmp_path / "bad.yaml").write_text("preset: t4\ntraining: {groups: 3}\n")
+    with pytest.raises(SystemExit, match="ValueError: training has no field 'groups'"):
+        train_module.main(["--config", str(tmp_path / "bad.yaml")])
+
+
+# ---------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def small(tiny_folder, tmp_path, settings) -> dict:
+    """A config for two quick steps of LoRA on NF4 with the random tiny model and a file in GSM8K's shape."""
+    training = settings(output_dir=str(tmp_path / "run"), guided_fraction=0.25, teacher_max_new_tokens=8)
+    training["learning_rate"] = 0.01
+    training["generation_kwargs"] = training["generation_kwargs"] | {"max_new_tokens": 16}
+    del training["use_cpu"], training["bf16"], training["dataloader_pin_memory"]
+    data = write(tmp_path / "data" / "train.jsonl", rows(12))
+    return dict(
+        model=str(tiny_folder), data=str(data), validation=2, max_prompt_tokens=200, lora_rank=4, training=training
+    )
+
+
+@pytest.fixture(autouse=True)
+def rewards_that_differ(monkeypatch):
+    """A random policy is never right; its responses' lengths serve as reward."""
+
+    def by_length(completions, **kwargs):
+        return [len(c[-1]["content"]) % 7 / 6 for c in completions]
+
+    monkeypatch.setattr(train_module, "correctness_reward", by_length)
+
+
+def test_a_run_from_config_to_an_adapter_that_says_the_same_when_reloaded(small, tmp_path, tiny_folder):
+    run = presets.resolve(small)
+    seen = []
+    trainer = train_module.train(
+        run, CPU, callbacks=[train_module.Live(lambda rows, text: seen.append((len(rows), text)))]
+    )
+    folder = tmp_path / "run"
+    assert [m["step"] for m in read_metrics(folder / "metrics.jsonl")] == [1, 2]
+    assert seen[0][0] == 1 and "step 1 of 2" in seen[0][1] and "remaining" in seen[0][1]
+    assert "0 s remaining" in seen[1][1]
+    known = json.loads((folder / "run.json").read_text())
+    assert known["run"]["training"]["guided_fraction"] == 0.25 and "trl" in known["versions"]
+    assert (folder / "final" / "adapter_model.safetensors").exists() and (folder / "final" / "tokenizer.json").exists()
+    again, _ = load_policy(tiny_folder, CPU, quantization="nf4", adapter=folder / "final")
+    assert isinstance(again, PeftModel)
+    ids = torch.arange(6, 30)[None]
+    with torch.no_grad():
+        assert torch.equal(again.eval()(ids).logits, trainer.model.eval()(ids).logits)
+
+
+def test_an_interrupted_run_goes_on_and_ends_where_an_uninterrupted_one_does(small, tmp_path):
+    """Three steps in one go; and one of three steps that stops after two (as killed), then resumed. Bit by bit."""
+    small["training"] |= {"max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    ends = []
+    for name, resumed in (("whole", False), ("parts", True)):
+        config = small | {"training": small["training"] | {"output_dir": str(tmp_path / name)}}
+        if resumed:
+            shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / name / "checkpoint-2")
+        trainer = train_module.train(presets.resolve(config | {"resume": resumed}), CPU)
+        assert trainer.state.global_step == 3
+        ends.append({n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad})
+    assert [m["step"] for m in read_metrics(tmp_path / "parts" / "metrics.jsonl")] == [3]
+    assert all(p.dtype == torch.float32 for p in ends[1].values())
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+
+
+def test_metrics_go_to_tensorboard_by_trls_own_switch(small, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    small["training"] |= {"report_to": "tensorboard", "max_steps": 1}
+    train_module.train(presets.resolve(small), CPU)
+    [folder] = {p.parent for p in (tmp_path / "run").rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert {"train/reward", "train/guidance/format_failures"} <= set(events.Tags()["scalars"])
+
+
+def test_who_teaches(small, monkeypatch):
+    assert isinstance(train_module.build(presets.resolve(small), CPU).teacher, PolicyTeacher)
+    endpoint = {"base_url": "http://localhost:1/v1", "model": "big", "api_key_env": "SOME_KEY_OF_THIS_TEST"}
+    with pytest.raises(ValueError, match="SOME_KEY_OF_THIS_TEST"):
+        train_module.build(presets.resolve(small | {"teacher": endpoint}), CPU)
+    monkeypatch.setenv("SOME_KEY_OF_THIS_TEST", "secret")
+    teacher = train_module.build(presets.resolve(small | {"teacher": endpoint}), CPU).teacher
+    assert isinstance(teacher, EndpointTeacher) and teacher.api_key == "secret" and teacher.max_new_tokens == 8
+    assert "secret" not in json.dumps(small | {"teacher": endpoint})
+
+
+def test_dropped_prompts_are_said(small, capsys):
+    long = [{"question": "long " * 300, "answer": "#### 1"}]
+    small["data"] = str(write(Path(small["data"]).parent / "long.jsonl", rows(12) + long))
+    train_module.build(presets.resolve(small), CPU)
+    assert "1 prompts of more than 200 tokens were dropped, 10 are left" in capsys.readouterr().out
+
+
+def test_all_weights_without_lora(small, tmp_path):
+    small["training"]["learning_rate"] = 1e-3
+    trainer = train_module.train(presets.resolve(small | {"lora_rank": None}), CPU)
+    assert not isinstance(trainer.model, PeftModel) and trainer.model.dtype == torch.float32
+    assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+    assert trainer.teacher.model is not trainer.model
+
+
+@needs_classroom
+def test_the_memory_plan_of_the_tiny_preset():
+    p = presets.resolve({"preset": "tiny"}).memory_plan(CPU)
+    assert p.rows == 32 and p.micro_batch == 16 and "teaching" in p.phases

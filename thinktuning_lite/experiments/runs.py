@@ -1,0 +1,217 @@
+"""Run folders, metrics, processes, saved logs: what every experiment shares."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import re
+import shutil
+import subprocess
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils.logging import disable_progress_bar
+
+from thinktuning_lite.classroom import sample
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.classroom.problems import DATA
+from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.teacher import TINY_PROMPT, TeacherPrompt
+from thinktuning_lite.method.trainer import ThinkTuningTrainer
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one invocation of an experiment does, by name: a folder below runs/, and the config written there."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(self.__dict__))
+
+
+def result_path(plan: RunPlan, arm: str, seed: int) -> Path:
+    return plan.folder / f"{arm}-seed{seed}" / "result.json"
+
+
+class MetricsLog(TrainerCallback):
+    """Appends every log of the trainer to metrics.jsonl and moves a progress bar."""
+
+    def __init__(self, path: Path, label: str, position: int | None = None) -> None:
+        self.path, self.label, self.position, self.bar = path, label, position, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.label,
+            unit="step",
+            position=self.position,
+            leave=False,
+        )
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        self.bar.update(state.global_step - self.bar.n)
+        self.bar.set_postfix(reward=f"{logs['reward']:.2f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """A run's metrics, one dict a step; where a resumed run did a step again, the later row counts."""
+    rows: dict[int, dict] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # a line that a kill cut short
+            continue
+        rows[row["step"]] = row
+    return [rows[s] for s in sorted(rows)]
+
+
+def train_run(
+    label: str,
+    config: ThinkTuningConfig,
+    *,
+    reward_funcs: Any = correctness_reward,
+    teacher_prompt: TeacherPrompt = TINY_PROMPT,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    bar: int | None = None,
+    policy: PreTrainedModel | None = None,
+) -> ThinkTuningTrainer:
+    """Train the tiny student (or `policy`) in config.output_dir, or go on from the last checkpoint there.
+
+    `bar` is the row of the progress bar.
+    """
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_classroom()
+    trainer = ThinkTuningTrainer(
+        policy or model,
+        reward_funcs,
+        config,
+        Dataset.from_list(sample.as_prompts(sample.load_tiny_set("train"))),
+        teacher_prompt=teacher_prompt,
+        processing_class=tokenizer,
+        callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    return trainer
+
+
+def run_side_by_side(jobs: list[tuple], workers: int | None = None) -> None:
+    """Run jobs, each (function, *arguments), in processes of one thread each (default: one a core).
+
+    A model this small gains more from a second run beside it than from a second thread. Each function gets a keyword
+    `bar`, the row of its progress bar. The first job that fails ends the rest.
+    """
+    if not jobs:
+        return
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(job[0], *job[1:], bar=1 + i % workers) for i, job in enumerate(jobs)]
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), desc="runs", unit="run", position=0):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def quiet() -> None:
+    """No weight-loading bars and no advice that does not concern a tiny CPU run."""
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module="transformers"
+    )  # names inside TRL that will change
+
+
+def write_json(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")  # a kill between the two lines leaves no half-written result
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)
+
+
+SAVED = ("config.json", "environment.json", "results.json", "table.md", "curves.png", "advantages.png")
+SAVED_METRICS = re.compile(
+    r"step|reward|frac_reward_zero_std|completions/mean_length|grad_norm|step_time|rewards/.*/mean"
+    r"|guidance/(fraction|format_failures|reward/.*)"
+)
+
+
+def save_log(plan: RunPlan, folder: Path) -> None:
+    """Keep in `folder` what notebooks and README quote: plan, environment, results, figures, and each run's curves.
+
+    curves.json: {arm-seedN: {"metrics": [a dict a step], "probes": [...] where the run made some}}, five digits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SAVED:
+        if (plan.folder / name).exists():
+            shutil.copy(plan.folder / name, folder / name)
+    curves = {}
+    for arm in plan.arms:
+        for seed in plan.seeds:
+            run_folder = result_path(plan, arm, seed).parent
+            metrics = read_metrics(run_folder / "metrics.jsonl")
+            curve = {"metrics": [{k: v for k, v in r.items() if SAVED_METRICS.fullmatch(k)} for r in metrics]}
+            if (run_folder / "probes.jsonl").exists():
+                curve["probes"] = read_metrics(run_folder / "probes.jsonl")
+            curves[run_folder.name] = curve
+    rounded = json.loads(json.dumps(curves), parse_float=lambda x: float(f"{float(x):.5g}"))
+    (folder / "curves.json").write_text(json.dumps(rounded) + "\n")
+
+
+def environment() -> dict[str, str]:
+    """Versions, platform and commit, for whoever wants to repeat the run."""
+    packages = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=DATA.parent, check=False
+    ).stdout.strip()
+    return {p: version(p) for p in packages} | {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "commit": commit or "unknown",
+    }
+
+
+def claim(plan: RunPlan) -> None:
+    """Write the run's config, or refuse to mix two configs in one folder."""
+    config = plan.folder / "config.json"
+    if config.exists() and json.loads(config.read_text()) != plan.as_dict():
+        raise SystemExit(
+            f"{config} was written by other options:\n  there: {config.read_text().strip()}\n  asked: "
+            f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
+        )
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    write_json(config, plan.as_dict())
+    if (plan.folder / "results.json").exists():  # complete: nothing will run
+        return
+    path, found = plan.folder / "environment.json", environment()
+    earlier = json.loads(path.read_text())["commit"] if path.exists() else found["commit"]
+    if found["commit"] not in earlier.split(", "):  # resumed by other code: name both
+        earlier += f", {found['commit']}"
+    write_json(path, found | {"commit": earlier})

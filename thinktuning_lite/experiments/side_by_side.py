@@ -1,0 +1,199 @@
+"""The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
+
+    python -m thinktuning_lite run [--name classroom] [--seeds 0 1 2] [--steps 48] [--arms grpo released] [--fresh]
+                                         [--save data/logs/classroom]
+
+Everything goes to runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl,
+checkpoints, result.json), results.json, table.md, curves.png, advantages.png. Interrupted, the same command goes on
+where it was; finished, it says so and prints the table again; --fresh starts anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thinktuning_lite.classroom import sample
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.experiments.runs import (
+    RunPlan,
+    claim,
+    quiet,
+    read_metrics,
+    result_path,
+    run_side_by_side,
+    save_log,
+    train_run,
+    write_json,
+)
+from thinktuning_lite.method.settings import ThinkTuningConfig
+
+ARMS = ("grpo", "intended", "released", "luffy", "plain")
+TEST_SETS = ("test", "test_harder", "test_distractor")
+GROUP_SIZE = 8
+PROMPTS_PER_STEP = 8
+MICRO_BATCH = 16  # rows
+GUIDED_SHARE_OF_RUN = 0.7  # guidance is off for the last 30 % of the steps: what stays is the student's own
+
+
+@dataclass(frozen=True)
+class Plan(RunPlan):
+    """What one invocation trains and evaluates. `arms`: "grpo", or a shaping's name for ThinkTuning under it."""
+
+    name: str = "classroom"
+    arms: tuple[str, ...] = ("grpo", "released")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 48
+    learning_rate: float = 5e-5
+    sets: tuple[str, ...] = TEST_SETS
+
+
+def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrides: Any) -> ThinkTuningConfig:
+    """The tiny classroom's settings: 8 prompts x 8 rollouts a step, one in eight guided unless `arm` is "grpo"."""
+    settings: dict[str, Any] = dict(
+        output_dir=str(output_dir),
+        shaping=arm if arm != "grpo" else "intended",
+        guided_fraction=0.0 if arm == "grpo" else 1 / GROUP_SIZE,
+        guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
+        teacher_max_new_tokens=160,
+        max_completion_length=176,
+        num_generations=GROUP_SIZE,
+        per_device_train_batch_size=MICRO_BATCH,
+        gradient_accumulation_steps=PROMPTS_PER_STEP * GROUP_SIZE // MICRO_BATCH,
+        loss_type="grpo",
+        learning_rate=5e-5,
+        lr_scheduler_type="constant",
+        max_steps=steps,
+        seed=seed,
+        logging_steps=1,
+        save_steps=max(1, min(20, steps // 4)),  # a short run is worth resuming too
+        save_total_limit=1,
+        rollout_log_steps=6,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        log_level="error",
+        dataloader_pin_memory=False,
+    )
+    return ThinkTuningConfig(**(settings | overrides))
+
+
+def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int) -> dict[str, dict]:
+    """Per set: the summary at T=1 and greedy accuracy (`greedy`), plus greedy accuracy by number of steps."""
+    out = {}
+    for name in sets:
+        rows = sample.load_tiny_set(name)
+        sampled, _ = sample.evaluate(model, tokenizer, rows, temperature=1.0, seed=seed)
+        greedy, _ = sample.evaluate(model, tokenizer, rows, temperature=0.0)
+        by_steps: dict[str, list[bool]] = {}
+        for row, right in zip(rows, greedy.correct, strict=True):
+            by_steps.setdefault(str(row["steps"]), []).append(right)
+        out[name] = sampled.summary() | {
+            "greedy": greedy.summary()["accuracy"],
+            "greedy_by_steps": {k: sum(v) / len(v) for k, v in sorted(by_steps.items())},
+        }
+    return out
+
+
+def run(plan: Plan) -> dict[str, list[dict]]:
+    """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms."""
+    wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
+    run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
+    return {
+        arm: [json.loads(result_path(plan, arm, seed).read_text()) for seed in plan.seeds]
+        for arm in ("base", *plan.arms)
+    }
+
+
+def _job(plan: Plan, arm: str, seed: int, bar: int) -> None:
+    """One run in a process of its own; its result file is what marks it as done."""
+    quiet()
+    path = result_path(plan, arm, seed)
+    if arm == "base":
+        model, tokenizer = load_classroom()
+    else:
+        config = training_config(arm, seed, path.parent, plan.steps, learning_rate=plan.learning_rate)
+        trainer = train_run(f"{arm}, seed {seed}", config, bar=bar)
+        model, tokenizer = trainer.model, trainer.processing_class
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, evaluate_policy(model, tokenizer, plan.sets, seed))
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """Markdown: mean over seeds and 95 % t-interval for each arm and set; then the paired difference to GRPO."""
+    columns = (
+        ("accuracy", 100, "right at T=1, %"),
+        ("greedy", 100, "right, greedy, %"),
+        ("worked_route", 100, "worked route, %"),
+        ("reflection", 100, "reflection, %"),
+        ("length", 1, "tokens"),
+    )
+    lines = ["| set | policy | " + " | ".join(c[2] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name in next(iter(results.values()))[0]:
+        for arm, seeds in results.items():
+            cells = [cell([s[name][key] * unit for s in seeds]) for key, unit, _ in columns]
+            lines.append(f"| {name} | {_label(arm)} | " + " | ".join(cells) + " |")
+        for arm in [a for a in results if a not in ("base", "grpo") and "grpo" in results]:
+            pairs = list(zip(results[arm], results["grpo"], strict=True))
+            cells = [cell([(a[name][k] - b[name][k]) * u for a, b in pairs], sign=True) for k, u, _ in columns]
+            lines.append(f"| {name} | *{_label(arm)} minus GRPO, paired* | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _label(arm: str) -> str:
+    return {"base": "base", "grpo": "GRPO"}.get(
+        arm, f"ThinkTuning, {arm} AAS" if arm in ("intended", "released") else f"ThinkTuning, {arm}"
+    )
+
+
+def cell(values: list[float], sign: bool = False) -> str:
+    mean, half = sample.seed_interval(values)
+    return f"{mean:{'+' if sign else ''}.1f} ± {half:.1f}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="thinktuning run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", default=Plan.name)
+    parser.add_argument("--arms", nargs="+", default=list(Plan.arms), choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--sets", nargs="+", default=list(TEST_SETS))
+    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    parser.add_argument("--save", type=Path, help="copy figures and curves there when all is done")
+    options = vars(parser.parse_args(arguments))
+    fresh, save = options.pop("fresh"), options.pop("save")
+    plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    quiet()
+    if fresh and plan.folder.exists():
+        shutil.rmtree(plan.folder)
+    claim(plan)
+    done = (plan.folder / "results.json").exists()
+    results = run(plan)
+    _report(plan, results)
+    if save:
+        save_log(plan, save)
+    if done:
+        print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
+
+
+def _report(plan: Plan, results: dict[str, list[dict]]) -> None:
+    from thinktuning_lite.views import plots
+
+    text = table(results)
+    write_json(plan.folder / "results.json", results)
+    (plan.folder / "table.md").write_text(text + "\n")
+    runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
+    plots.learning_curves({_label(a): r for a, r in runs.items()}).savefig(plan.folder / "curves.png", dpi=150)
+    guided = next((a for a in plan.arms if a != "grpo"), plan.arms[0])
+    log = plan.folder / f"{guided}-seed{plan.seeds[0]}" / "rollouts.jsonl"
+    plots.advantages_by_author(log).savefig(plan.folder / "advantages.png", dpi=150)
+    print(f"\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}\n\nSee {plan.folder}/")

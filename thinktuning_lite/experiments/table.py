@@ -1,0 +1,432 @@
+"""The table: every method on the tiny classroom's three benchmarks, several seeds, differences to GRPO with intervals.
+
+    python -m thinktuning_lite table [--seeds 0 1 ...] [--methods ...] [--steps 48] [--limit N] [--save data/logs/table]
+
+Everything goes to runs/<name>/: one folder a method and seed (training checkpoints, responses.db, result.json),
+results.json, table.md. Interrupted, the same command goes on where it was: a trained model goes on from its checkpoint,
+and no response that is in responses.db is asked for again. --save copies what a reader needs to a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from thinktuning_lite.classroom import sample
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.evaluation import baselines, behaviours, statistics
+from thinktuning_lite.evaluation.harness import GREEDY, SAMPLED, TINY_TASKS, Record, StoredLM, hub_model, run_tasks
+from thinktuning_lite.experiments import runs as runs_module
+from thinktuning_lite.experiments import side_by_side
+from thinktuning_lite.method.grading import is_correct
+
+REFERENCE = "GRPO"
+ZERO_SHOT = "zero-shot CoT"
+SAMPLES = 4  # at T=1, for pass@1 sampled, maj@4 and pass@4
+SAMPLED_QUESTIONS = 75  # of each benchmark; greedy answers and self-consistency are on all of them
+VOTES = 5  # of self-consistency
+GENERATED_TOKENS = 150_000  # STaR's budget: about what 48 steps of GRPO generate
+
+
+@dataclass(frozen=True)
+class Plan(runs_module.RunPlan):
+    """What one invocation trains and evaluates. `limit`: the first so many questions of each benchmark only."""
+
+    name: str = "table"
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)  # GRPO's seeds differ so much that three show little
+    steps: int = 48
+    star_tokens: int = GENERATED_TOKENS
+    limit: int | None = None
+
+
+# --- the methods --------------------------------------------------------------------------------------------
+
+Trained = tuple[Any, Any, baselines.Cost]
+
+
+@dataclass(frozen=True)
+class Method:
+    """`train(plan, seed, folder, bar)` gives model, tokenizer and cost (None: the shipped checkpoint as it is);
+    `prompt` is a self-improvement around it; `votes` > 1 makes the greedy answer a majority of so many samples."""
+
+    says: str
+    train: Callable[[Plan, int, Path, int], Trained] | None = None
+    prompt: baselines.SelfImprovement | None = None
+    votes: int = 1
+
+
+def _rl(arm: str, **overrides: Any) -> Callable[[Plan, int, Path, int], Trained]:
+    def train(plan: Plan, seed: int, folder: Path, bar: int) -> Trained:
+        config = side_by_side.training_config(arm, seed, folder, plan.steps, **overrides)
+        trainer = runs_module.train_run(f"{folder.name}", config, bar=bar)
+        cost = baselines.rl_cost(
+            runs_module.read_metrics(folder / "metrics.jsonl"), side_by_side.PROMPTS_PER_STEP * side_by_side.GROUP_SIZE
+        )
+        return trainer.model, trainer.processing_class, cost
+
+    return train
+
+
+def _sft(examples: Callable[[Sequence[dict]], list[baselines.Example]]) -> Callable[[Plan, int, Path, int], Trained]:
+    def train(plan: Plan, seed: int, folder: Path, bar: int) -> Trained:
+        model, tokenizer = load_classroom()
+        config = baselines.sft_config(folder, seed)
+        return model, tokenizer, baselines.fine_tune(model, tokenizer, examples(sample.load_tiny_set("train")), config)
+
+    return train
+
+
+def _star(rationalise: baselines.Rationalise | None) -> Callable[[Plan, int, Path, int], Trained]:
+    def train(plan: Plan, seed: int, folder: Path, bar: int) -> Trained:
+        star = baselines.StarPlan(plan.star_tokens, rationalise=rationalise)
+        return baselines.star(load_classroom, sample.load_tiny_set("train"), star, folder, seed)
+
+    return train
+
+
+METHODS: dict[str, Method] = {
+    ZERO_SHOT: Method("the shipped student, one answer"),
+    "self-consistency": Method(f"majority of {VOTES} samples at T=1", votes=VOTES),
+    "self-verify": Method(
+        "its teacher role judges the answer, and redoes it if wrong", prompt=baselines.TINY_PROMPTED["self-verify"]
+    ),
+    "self-refine": Method("its teacher role always redoes the answer", prompt=baselines.TINY_PROMPTED["self-refine"]),
+    "self-correct": Method(
+        "its checker role solves and corrects in one response", prompt=baselines.TINY_PROMPTED["self-correct"]
+    ),
+    "SFT": Method("on the problems' own worked solutions", _sft(baselines.plain_solutions)),
+    "SFT, worked route": Method("on an oracle's solutions by tens and units", _sft(baselines.careful_solutions)),
+    "STaR": Method("its own right samples, no hint: the student cannot read one", _star(None)),
+    "STaR, hinted": Method(
+        "wrong ones rationalised by its teacher role, the answer known", _star(baselines.rationalise_as_teacher)
+    ),
+    "GRPO": Method("the same trainer without guidance", _rl("grpo")),
+    "ThinkTuning, intended": Method("AAS as its formula says", _rl("intended")),
+    "ThinkTuning, released": Method("AAS as the released code computes it", _rl("released")),
+    "ThinkTuning, LUFFY": Method("LUFFY's shaping of guided tokens", _rl("luffy")),
+    "ThinkTuning, plain": Method("weight 1 on guided tokens", _rl("plain")),
+    "ThinkTuning, teacher mask": Method(
+        "released AAS on the teacher's tokens only", _rl("released", shaping_mask="teacher")
+    ),
+    "ThinkTuning, 1 in 4": Method("released AAS, two of eight guided", _rl("released", guided_fraction=0.25)),
+    "ThinkTuning, decaying": Method(
+        "released AAS, 1 in 4 falling to 1 in 8",
+        _rl("released", guided_fraction=0.25, guided_fraction_end=0.125, guidance_schedule="linear"),
+    ),
+}
+# What fits into 45 minutes on two cores; the rest by --methods.
+DEFAULT = (
+    ZERO_SHOT,
+    "self-consistency",
+    "self-verify",
+    "self-refine",
+    "self-correct",
+    "SFT",
+    "SFT, worked route",
+    "STaR",
+    "STaR, hinted",
+    "GRPO",
+    "ThinkTuning, intended",
+    "ThinkTuning, released",
+)
+
+
+# --- one run ------------------------------------------------------------------------------------------------
+
+
+def slug(method: str) -> str:
+    return method.lower().replace(",", "").replace(" ", "-")
+
+
+def result_path(plan: Plan, method: str, seed: int) -> Path:
+    return plan.folder / f"{slug(method)}-seed{seed}" / "result.json"
+
+
+def run_one(plan: Plan, name: str, seed: int, bar: int = 0) -> None:
+    """Train, where the method trains, and evaluate; result.json marks the run as done."""
+    runs_module.quiet()
+    datasets.disable_progress_bars()
+    began = time.process_time()
+    method, path = METHODS[name], result_path(plan, name, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model, tokenizer, cost = _trained(method, plan, seed, path.parent, bar)
+    trained = time.process_time()
+    result = evaluate_method(method, model, tokenizer, path.parent / "responses.db", seed, plan.limit)
+    result |= {
+        "method": name,
+        "seed": seed,
+        "cost": cost.__dict__,
+        "cpu_seconds": {"train": round(trained - began, 1), "evaluate": round(time.process_time() - trained, 1)},
+    }
+    runs_module.write_json(path, result)
+
+
+def _trained(method: Method, plan: Plan, seed: int, folder: Path, bar: int) -> Trained:
+    """The method's model; one whose training had ended before an interruption is loaded, not trained again."""
+    if method.train is None:
+        return *load_classroom(), baselines.Cost(0, 0)
+    final = folder / "final"
+    if not (final / "cost.json").exists():
+        model, tokenizer, cost = method.train(plan, seed, folder, bar)
+        model.save_pretrained(final)
+        tokenizer.save_pretrained(final)
+        runs_module.write_json(final / "cost.json", cost.__dict__)
+    cost = baselines.Cost(**json.loads((final / "cost.json").read_text()))
+    return AutoModelForCausalLM.from_pretrained(final), AutoTokenizer.from_pretrained(final), cost
+
+
+def evaluate_method(
+    method: Method, model: Any, tokenizer: Any, store: Path, seed: int, limit: int | None = None
+) -> dict[str, Any]:
+    """Per task: the summary of its greedy answers ("main": the majority, with `votes`) and of samples at T=1."""
+    stored = StoredLM(hub_model(model, tokenizer), store, seed)
+    lm = baselines.SelfImprovingLM(stored, method.prompt) if method.prompt else stored
+    if method.votes > 1:
+        sampled = run_tasks(lm, TINY_TASKS, tokenizer, repeats=method.votes, generation=SAMPLED, limit=limit)
+        main = {name: [_vote(r) for r in records] for name, records in sampled.items()}
+    else:
+        few = min(SAMPLED_QUESTIONS, limit or SAMPLED_QUESTIONS)
+        sampled = run_tasks(lm, TINY_TASKS, tokenizer, repeats=SAMPLES, generation=SAMPLED, limit=few)
+        main = run_tasks(lm, TINY_TASKS, tokenizer, generation=GREEDY, limit=limit)
+    return {
+        "tasks": {
+            t: {"main": summarise(main[t]), "sampled": summarise(sampled[t][:SAMPLED_QUESTIONS])} for t in TINY_TASKS
+        }
+    }
+
+
+def _vote(record: Record) -> Record:
+    """The majority as one answer; its length is that of all samples together, which is what it cost."""
+    winner = statistics.majority(record.answers, is_correct)
+    shown = record.responses[record.answers.index(winner)] if winner is not None else record.responses[0]
+    right = is_correct(winner, record.doc["answer"])
+    return replace(record, responses=[shown], answers=[winner], correct=[right], lengths=[sum(record.lengths)])
+
+
+def summarise(records: list[Record]) -> dict[str, Any]:
+    """What the table, the notebook and the statistics need, one entry a question where they need that."""
+    k = len(records[0].correct)
+    texts = [text for r in records for text in r.responses]
+    shown = [behaviours.behaviours(text) for text in texts]
+    return {
+        "samples": k,
+        "right": [sum(r.correct) for r in records],
+        "majority": [int(is_correct(statistics.majority(r.answers, is_correct), r.doc["answer"])) for r in records],
+        "length": [round(sum(r.lengths) / k, 2) for r in records],
+        "no_answer": sum(r.answers.count(None) for r in records) / len(texts),
+        "behaviours": {name: sum(name in s for s in shown) / len(texts) for name in behaviours.DETECTORS},
+        "reflection": sum(bool(s & set(behaviours.REFLECTION)) for s in shown) / len(texts),
+        "transitions": behaviours.transitions(records),
+        "first_errors": behaviours.first_errors(records),
+        "by_steps": {
+            str(n): cell.__dict__ for n, cell in behaviours.accuracy_by(records, lambda d: d["steps"]).items()
+        },
+        "by_product": {
+            str(p): cell.__dict__ for p, cell in behaviours.accuracy_by(records, lambda d: d["product"]).items()
+        },
+        "responses": [r.responses[0] for r in records] if k == 1 else [],
+    }
+
+
+# --- all runs -----------------------------------------------------------------------------------------------
+
+
+def run(plan: Plan) -> list[dict[str, Any]]:
+    """Do what is missing, two runs beside each other; the results of all, method by method."""
+    wanted = [(name, seed) for name in plan.methods for seed in plan.seeds]
+    # the longest first, so that no core waits at the end
+    missing = [w for w in wanted if not result_path(plan, *w).exists()]
+    missing.sort(key=lambda w: METHODS[w[0]].train is None)
+    runs_module.run_side_by_side([(run_one, plan, *w) for w in missing])
+    return [json.loads(result_path(plan, *w).read_text()) for w in wanted]
+
+
+def correct_matrix(results: Sequence[dict], method: str, task: str, kind: str = "main") -> np.ndarray:
+    """(seeds, questions): the share of right samples, from `results` of one method."""
+    rows = [r["tasks"][task][kind] for r in results if r["method"] == method]
+    return np.array([[right / row["samples"] for right in row["right"]] for row in rows])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table: a method on a benchmark. Shares are of 1; `difference` is to the reference, paired."""
+
+    method: str
+    task: str
+    seeds: int
+    accuracy: float  # greedy, or the majority's
+    pass_1: float
+    maj_k: float
+    pass_k: float
+    length: float
+    reflection: float
+    no_answer: float
+    generated_tokens: float
+    trained_tokens: float
+    difference: statistics.Difference | None
+    adjusted_p: float | None
+    verdict: str
+
+
+def lines(results: Sequence[dict], reference: str = REFERENCE) -> list[Line]:
+    """All rows, benchmark by benchmark; Holm's correction runs over all comparisons of the table."""
+    methods = list(dict.fromkeys(r["method"] for r in results))
+    tasks = list(results[0]["tasks"])
+    pairs = [(t, m) for t in tasks for m in methods if reference in methods and m != reference]
+    differences = {
+        (t, m): _difference(correct_matrix(results, m, t), correct_matrix(results, reference, t)) for t, m in pairs
+    }
+    adjusted = dict(zip(differences, statistics.holm([d.p_value for d in differences.values()]), strict=True))
+    return [_line(results, m, t, differences.get((t, m)), adjusted.get((t, m))) for t in tasks for m in methods]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> statistics.Difference:
+    return statistics.crossed_difference(a, b) if len(a) > 1 else statistics.paired_bootstrap(a, b)
+
+
+def _line(
+    results: Sequence[dict], method: str, task: str, difference: statistics.Difference | None, p: float | None
+) -> Line:
+    runs = [r for r in results if r["method"] == method]
+    main, sampled = ([r["tasks"][task][kind] for r in runs] for kind in ("main", "sampled"))
+    k = min(SAMPLES, sampled[0]["samples"])
+
+    def mean(values: Any) -> float:
+        return float(np.mean(list(values)))
+
+    return Line(
+        method,
+        task,
+        len(runs),
+        float(correct_matrix(results, method, task).mean()),
+        float(correct_matrix(results, method, task, "sampled").mean()),
+        mean(mean(s["majority"]) for s in sampled),
+        mean(statistics.pass_at_k(s["samples"], right, k) for s in sampled for right in s["right"]),
+        mean(mean(m["length"]) for m in main),
+        mean(m["reflection"] for m in main),
+        mean(m["no_answer"] for m in main),
+        mean(r["cost"]["generated_tokens"] for r in runs),
+        mean(r["cost"]["trained_tokens"] for r in runs),
+        difference,
+        p,
+        statistics.verdict(difference, p) if difference else "reference",
+    )
+
+
+def markdown(rows: Sequence[Line], plan: Plan) -> str:
+    """The table, its legend included."""
+    head = (
+        "benchmark",
+        "method",
+        "right, %",
+        f"minus {REFERENCE}, points [95 %]",
+        "verdict",
+        "T=1: pass@1, %",
+        "maj@k, %",
+        f"pass@{SAMPLES}, %",
+        "tokens",
+        "reflects, %",
+        "no answer, %",
+        "generated in training, k",
+    )
+    out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for r in rows:
+        d = r.difference
+        gap = f"{100 * d.estimate:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" if d else "–"
+        cells = (
+            r.task.removeprefix("tt_tiny_"),
+            r.method,
+            f"{100 * r.accuracy:.1f}",
+            gap,
+            r.verdict,
+            f"{100 * r.pass_1:.1f}",
+            f"{100 * r.maj_k:.1f}",
+            f"{100 * r.pass_k:.1f}",
+            f"{r.length:.0f}",
+            f"{100 * r.reflection:.0f}",
+            f"{100 * r.no_answer:.1f}",
+            f"{r.generated_tokens / 1000:.0f}",
+        )
+        out.append("| " + " | ".join(cells) + " |")
+    methods = "\n".join(f"- *{m}*: {METHODS[m].says}" for m in dict.fromkeys(r.method for r in rows))
+    return (
+        "\n".join(out)
+        + f"""
+
+Mean over seeds {", ".join(map(str, plan.seeds))}.
+*right*: greedy answers (self-consistency: the majority of {VOTES} samples, with the tokens of all).
+*minus {REFERENCE}*: on the same questions and seeds. The interval is for other seeds and other questions
+(`statistics.crossed_difference`; of one seed only: for other questions, by paired bootstrap); "better" or "worse" needs
+it to leave out 0, and Holm's p over the whole table to be at most 0.05.
+*T=1*, *maj@k* (k = {SAMPLES}, self-consistency {VOTES}), *pass@{SAMPLES}* (unbiased): samples of the first
+{SAMPLED_QUESTIONS} questions. *tokens*, *reflects*, *no answer*: of the answers under *right*.
+*generated in training*: thousands of tokens sampled, a teacher's included; SFT samples none and is given solutions.
+
+{methods}
+"""
+    )
+
+
+def report(plan: Plan, results: list[dict], save: Path | None = None) -> str:
+    """Write table.md and results.json, and copy them with config and environment to `save`."""
+    text = markdown(lines(results), plan)
+    (plan.folder / "table.md").write_text(text)
+    runs_module.write_json(plan.folder / "results.json", results)
+    if save:
+        save.mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", "environment.json", "table.md"):
+            shutil.copy(plan.folder / name, save / name)
+        (save / "results.json").write_text(json.dumps(compact(results), separators=(",", ":")) + "\n")
+    return text
+
+
+def compact(results: list[dict]) -> list[dict]:
+    """The results without responses but those of the first seed: what is small enough to ship."""
+    first = results[0]["seed"]
+    out = json.loads(json.dumps(results))
+    for result in out:
+        if result["seed"] != first:
+            for task in result["tasks"].values():
+                task["main"]["responses"] = []
+    return out
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="thinktuning table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", default=Plan.name)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=list(DEFAULT),
+        choices=list(METHODS),
+        metavar="METHOD",
+        help=f"of: {', '.join(METHODS)}",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--star-tokens", type=int, default=Plan.star_tokens)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
+    options = vars(parser.parse_args(arguments))
+    save, fresh = options.pop("save"), options.pop("fresh")
+    plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    runs_module.quiet()
+    if fresh:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+    runs_module.claim(plan)
+    print("\n" + report(plan, run(plan), save))
+    print(f"See {plan.folder}/")

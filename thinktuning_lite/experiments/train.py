@@ -1,0 +1,216 @@
+"""Train ThinkTuning on any instruct model from a config file: LoRA on a 4-bit base or all weights, one process or many.
+
+    python -m thinktuning_lite train --preset t4
+    python -m thinktuning_lite train --config run.yaml
+    accelerate launch --num_processes 4 -m thinktuning_lite train --config run.yaml    (GPUs; FSDP: its config)
+    torchrun --standalone --nproc_per_node 2 -m thinktuning_lite train --config run.yaml     (also on CPU, by gloo)
+
+A config (YAML or JSON) names a preset to begin with and what to change; `training` takes every field of
+ThinkTuningConfig, so TRL's own switches (use_vllm, report_to, save_steps, ...) are set there:
+
+    preset: 24gb
+    model: Qwen/Qwen2.5-3B-Instruct
+    data: openai/gsm8k
+    teacher: {base_url: "http://localhost:8000/v1", model: my-model}
+    training: {output_dir: runs/mine, use_vllm: true, vllm_mode: colocate, report_to: tensorboard}
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from thinktuning_lite.classroom import sample
+from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
+from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, write_json
+from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.teacher import INSTRUCT_PROMPT, TINY_PROMPT, EndpointTeacher
+from thinktuning_lite.method.trainer import ThinkTuningTrainer
+from thinktuning_lite.models import datasets
+from thinktuning_lite.models.load import load_policy
+from thinktuning_lite.models.lora import lora_config
+from thinktuning_lite.models.machine import Machine, probe
+
+
+def build(
+    run: Run, machine: Machine | None = None, *, callbacks: list[TrainerCallback] | None = None
+) -> ThinkTuningTrainer:
+    """Model, data, teacher and trainer of a run, ready for `.train()`; says how many prompts were dropped.
+
+    Raises what loading model and data raise, each with its way out, and ValueError for settings that do not fit.
+    """
+    machine = machine or probe()
+    config = run.config(machine)
+    dtype = None if run.dtype is None else getattr(torch, run.dtype)
+    model, tokenizer = load_policy(
+        TINY_CLASSROOM if run.model == TINY else run.model, machine,
+        quantization=run.quantization or ("none" if run.lora_rank is None else None), dtype=dtype,
+    )  # fmt: skip
+    data = _data(run, tokenizer)
+    if data.dropped and config.process_index == 0:
+        print(
+            f"{data.dropped} prompts of more than {run.max_prompt_tokens} tokens were dropped, "
+            f"{len(data.train)} are left"
+        )
+    trainer = ThinkTuningTrainer(
+        model,
+        correctness_reward,
+        config,
+        data.train,
+        teacher=_endpoint(run, config),
+        teacher_prompt=_teacher_prompt(run),
+        processing_class=tokenizer,
+        eval_dataset=data.validation if len(data.validation) else None,
+        peft_config=None if run.lora_rank is None else lora_config(model, run.lora_rank, run.lora_alpha),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _data(run: Run, tokenizer: Any) -> datasets.TrainingData:
+    if run.data != TINY:
+        return datasets.training_data(
+            run.data, tokenizer, validation=run.validation, max_prompt_tokens=run.max_prompt_tokens
+        )
+    rows, dropped = datasets.drop_long(
+        sample.as_prompts(sample.load_tiny_set("train")), tokenizer, run.max_prompt_tokens
+    )
+    held = sample.as_prompts(sample.load_tiny_set("validation")[: run.validation])
+    return datasets.TrainingData(Dataset.from_list(rows), Dataset.from_list(held), dropped)
+
+
+def _teacher_prompt(run: Run) -> Any:
+    return TINY_PROMPT if run.is_tiny else INSTRUCT_PROMPT
+
+
+def _endpoint(run: Run, config: ThinkTuningConfig) -> EndpointTeacher | None:
+    if run.teacher is None:
+        return None
+    key = run.teacher.get("api_key_env", "")
+    if key and key not in os.environ:
+        raise ValueError(f"teacher.api_key_env is {key!r}, and there is no such environment variable")
+    return EndpointTeacher(
+        run.teacher["base_url"], run.teacher["model"], _teacher_prompt(run), api_key=os.environ.get(key, ""),
+        max_new_tokens=config.teacher_max_new_tokens,
+    )  # fmt: skip
+
+
+def train(
+    run: Run, machine: Machine | None = None, *, callbacks: list[TrainerCallback] | None = None
+) -> ThinkTuningTrainer:
+    """Build, train (or go on, with `resume`), and save adapter or model with its tokenizer to output_dir/final.
+
+    Beside it: run.json (the run as resolved, the shaping it used, versions) and metrics.jsonl, one line a step.
+    Progress is a bar, or what `callbacks` (a list, maybe empty) make of it.
+    """
+    machine = machine or probe()
+    trainer = build(run, machine, callbacks=callbacks)
+    folder = Path(trainer.args.output_dir)
+    if trainer.is_world_process_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {"run": dataclasses.asdict(run), "machine": machine.name, "versions": environment()}
+        write_json(folder / "run.json", known)
+        if not run.resume:
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
+        log = MetricsLog if callbacks is None else _File
+        trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
+    checkpoint = get_last_checkpoint(str(folder)) if run.resume and folder.exists() else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(folder / "final"))
+    return trainer
+
+
+class _File(MetricsLog):
+    """MetricsLog without its bar, for where another callback shows the progress."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(disable=True)
+
+
+def train_seeds(run: Run, seeds: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """Train a run once a seed, side by side in processes that share the cores; returns each seed's metrics, by step.
+
+    Seed n writes to output_dir-seedn. For a CPU or several small runs: they would share one GPU's memory.
+    """
+    runs = {seed: with_seed(run, seed) for seed in seeds}
+    cores = os.cpu_count() or 1
+    workers = max(1, min(cores, len(runs)))
+    context = multiprocessing.get_context("spawn")
+    # Quiet before anything is imported there: bitsandbytes warns of a missing optional CPU kernel when it is.
+    with ProcessPoolExecutor(workers, context, logging.disable, (logging.WARNING,)) as pool:
+        list(pool.map(_train_quietly, runs.values(), [max(1, cores // workers)] * len(runs)))
+    return {seed: read_metrics(Path(r.training["output_dir"]) / "metrics.jsonl") for seed, r in runs.items()}
+
+
+def _train_quietly(run: Run, threads: int) -> None:
+    quiet()
+    torch.set_num_threads(threads)
+    train(run, callbacks=[])
+
+
+class Live(TrainerCallback):
+    """Calls `show(rows, text)` after each step: the metrics so far, and a line with step, reward and time remaining.
+
+    In a notebook `show` writes the line in place (`display(..., display_id=True)`, then `.update`); `live.LiveView`
+    draws.
+    """
+
+    def __init__(self, show: Callable[[list[dict[str, Any]], str], None]) -> None:
+        self.show, self.rows, self.began, self.first = show, [], 0.0, 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began, self.first = time.perf_counter(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs or not state.is_world_process_zero:
+            return
+        self.rows.append({"step": state.global_step, **logs})
+        done = state.global_step - self.first
+        left = (time.perf_counter() - self.began) / done * (state.max_steps - state.global_step)
+        remaining = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+        text = f"step {state.global_step} of {state.max_steps}, reward {logs['reward']:.2f}, {remaining} remaining"
+        self.show(self.rows, text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="thinktuning train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, help="YAML or JSON")
+    parser.add_argument("--preset", choices=list(PRESETS), help="begin with it; default: what the machine can hold")
+    options = parser.parse_args(arguments)
+    quiet()
+    try:
+        config = read_config(options.config) if options.config else {}
+        if options.preset:
+            config = {**config, "preset": options.preset}
+        machine = probe()
+        if "preset" not in config and "model" not in config:
+            config["preset"] = preset_for(machine)
+        run = resolve(config)
+        first = os.environ.get("RANK", "0") == "0"
+        if first:
+            print(machine.table(), "\n")
+        trainer = train(run, machine)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    if first:
+        print(json.dumps({"steps": trainer.state.global_step, "saved": f"{trainer.args.output_dir}/final"}))

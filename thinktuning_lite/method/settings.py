@@ -1,0 +1,117 @@
+"""ThinkTuningConfig: GRPOConfig plus what guidance needs, and which combinations are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from thinktuning_lite.method import teacher
+from thinktuning_lite.method.shaping import SHAPINGS, AASConstants
+
+
+@dataclass
+class ThinkTuningConfig(GRPOConfig):
+    """GRPOConfig plus what guidance needs. Defaults follow the authors' run where it is known (DESIGN section 1).
+
+    `guidance_steps` counts optimizer steps from the start of training; None guides throughout. `shaping_mask` says which
+    tokens of a guided rollout are shaped: the whole response ("guided", the released code) or the teacher's tokens only
+    ("teacher", the paper's prose).
+    """
+
+    shaping: str = field(default="intended", metadata={"help": "One of intended, released, luffy, plain."})
+    shaping_mask: str = field(default="guided", metadata={"help": "guided (whole response) or teacher (its tokens)."})
+    gamma_min: float = field(default=0.001, metadata={"help": "gamma of AAS at the largest advantage, 4."})
+    gamma_max: float = field(default=-0.001, metadata={"help": "... at the smallest advantage, -4."})
+    fallback_probability: float = field(default=0.01, metadata={"help": "A < 0 and p below this: ordinary PPO term."})
+    guided_fraction: float = field(default=0.1, metadata={"help": "Fraction of each group to guide, at the start."})
+    guided_fraction_end: float | None = field(default=None, metadata={"help": "... at the end of the guidance phase."})
+    guidance_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
+    guidance_steps: int | None = field(default=None, metadata={"help": "Guide only the first so many steps."})
+    guidance_selection: str = field(default="random", metadata={"help": "random, wrong or hardest."})
+    guide_after_first_answer: bool = field(
+        default=False, metadata={"help": "Cut the picked rollout after its first answer; guidance follows there."}
+    )
+    behaviours: list[str] = field(
+        default_factory=lambda: list(teacher.BEHAVIOURS), metadata={"help": "Drawn from evenly."}
+    )
+    teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
+    max_guided_length: int | None = field(
+        default=None, metadata={"help": "Longest guided completion; default: both budgets together."}
+    )
+    rollout_log_steps: int = field(default=0, metadata={"help": "Write all rollouts of every n-th step; 0: none."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_config(self)
+
+    @property
+    def constants(self) -> AASConstants:
+        return AASConstants(
+            gamma_min=self.gamma_min,
+            gamma_max=self.gamma_max,
+            fallback_probability=self.fallback_probability,
+        )
+
+
+def check_config(c: ThinkTuningConfig) -> None:
+    """Refuse, in one message, settings that are out of range or under which AAS would not be what it says."""
+    problems = []
+
+    def need(ok: bool, message: str) -> None:
+        if not ok:
+            problems.append(message)
+
+    def one_of(name: str, choices: Any) -> None:
+        need(getattr(c, name) in choices, f"{name}={getattr(c, name)!r}: choose one of {', '.join(choices)}")
+
+    one_of("shaping", SHAPINGS)
+    one_of("shaping_mask", ("guided", "teacher"))
+    one_of("guidance_schedule", teacher.SCHEDULES)
+    one_of("guidance_selection", teacher.SELECTIONS)
+    for name in ("guided_fraction", "guided_fraction_end"):
+        value = getattr(c, name)
+        need(value is None or 0 <= value <= 1, f"{name}={value}: a fraction lies between 0 and 1")
+    unknown = set(c.behaviours) - set(teacher.BEHAVIOURS)
+    need(bool(c.behaviours) and not unknown, f"behaviours={c.behaviours}: choose from {', '.join(teacher.BEHAVIOURS)}")
+    need(c.teacher_max_new_tokens > 0, f"teacher_max_new_tokens={c.teacher_max_new_tokens}: must be above 0")
+    try:
+        _ = c.constants
+    except ValueError as error:
+        problems.append(str(error))
+    if c.guided_fraction:
+        _check_identity(c, need)
+    if problems:
+        raise ValueError("ThinkTuningConfig cannot be used as it is:\n- " + "\n- ".join(problems))
+
+
+def _check_identity(c: ThinkTuningConfig, need: Any) -> None:
+    """The combinations in which 'AAS = a per-token advantage at ratio 1' breaks (measured in tests/test_identity.py)."""
+    mend = "; set guided_fraction=0 for plain GRPO"
+    need(
+        c.importance_sampling_level == "token",
+        f"importance_sampling_level={c.importance_sampling_level!r} mixes guided and own tokens in one ratio: use 'token'",
+    )
+    need(c.loss_type != "vespo", "loss_type='vespo' weighs whole sequences by their ratio: use another" + mend)
+    cap = c.epsilon if c.epsilon_high is None else c.epsilon_high  # as TRL reads it
+    need(
+        c.loss_type != "cispo" or cap >= 1,
+        f"loss_type='cispo' caps the ratio at epsilon_high={cap}: it must be at least 1",
+    )
+    need(c.delta is None or c.delta >= 1, f"delta={c.delta} caps the ratio below 1: use at least 1")
+    need(c.top_entropy_quantile == 1.0, "top_entropy_quantile < 1 drops guided tokens by entropy: use 1.0")
+    need(
+        c.off_policy_mask_threshold is None, "off_policy_mask_threshold drops guided rows as off-policy: leave it None"
+    )
+    need(
+        c.beta == 0 or not c.use_bias_correction_kl,
+        "use_bias_correction_kl weighs the KL of guided tokens by a ratio that does not exist: set it to False",
+    )
+    need(not c.use_liger_kernel, "use_liger_kernel computes the loss where shaping cannot reach it: set it to False")
+    window = c.per_device_train_batch_size * c.steps_per_generation
+    need(
+        window % c.num_generations == 0,
+        f"per_device_train_batch_size * steps_per_generation = {window} is no multiple of num_generations = "
+        f"{c.num_generations}, so a group would straddle processes: make it one",
+    )

@@ -1,0 +1,77 @@
+"""LoRA: which layers, with what settings, and merging an adapter into its base."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import (
+    PreTrainedModel,
+)
+from transformers.pytorch_utils import Conv1D
+
+from thinktuning_lite.models.load import load_policy
+from thinktuning_lite.models.machine import Machine
+
+# Linear layers that LoRA should leave alone: routers choose experts, and a small push there changes all.
+_NO_TARGETS = ("gate", "router", "shared_expert_gate")
+
+
+def lora_targets(model: PreTrainedModel) -> list[str]:
+    """Names of the linear layers inside the decoder's blocks, of any architecture: all of them, as QLoRA found best.
+
+    Output head, embeddings and expert routers are left out. Raises ValueError when there is none.
+    """
+    kinds = (torch.nn.Linear, Conv1D)  # bitsandbytes' layers are subclasses of Linear
+    names = {
+        parts[-1]
+        for parts, module in ((name.split("."), module) for name, module in model.named_modules())
+        if isinstance(module, kinds) and any(p.isdigit() for p in parts) and parts[-1] not in _NO_TARGETS
+    }
+    if not names:
+        raise ValueError(
+            f"no linear layer found inside the blocks of {type(model).__name__}: name the layers for LoRA yourself, "
+            "peft.LoraConfig(target_modules=[...])"
+        )
+    return sorted(names)
+
+
+def lora_config(model: PreTrainedModel, rank: int = 16, alpha: int = 32) -> LoraConfig:
+    """LoRA on `lora_targets(model)`, without dropout: TRL samples in train mode, so it would be in the samples."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        target_modules=lora_targets(model),
+    )
+
+
+def merge_adapter(
+    base: str | Path,
+    adapter: str | Path,
+    folder: str | Path,
+    machine: Machine | None = None,
+    *,
+    quantization: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write base + adapter as one ordinary checkpoint with its tokenizer into `folder`.
+
+    `quantization` as in training. A 4-bit base is first expanded to `dtype`, and the adapter is added to just those
+    values that it was trained on: merging into the original weights would bring back the quantization error that it has
+    learnt to live with, and merging in 4-bit would round the adapter away.
+    """
+    model, tokenizer = load_policy(base, machine, quantization=quantization, dtype=dtype)
+    if getattr(model, "is_loaded_in_4bit", False):
+        dtype = dtype or model.dtype
+        model = model.dequantize().to(dtype)
+        model.is_loaded_in_4bit = False  # transformers leaves it on, and PEFT goes by it
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    del model, merged
+    gc.collect()

@@ -1,0 +1,1 @@
+"""What one looks at: figures, the inspector, the live view. Computes nothing that training needs; imports evaluation and below."""
