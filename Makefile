@@ -20,7 +20,7 @@ test: .venv/installed-dev
 
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -e ".[browser]"
-	$(BIN)/python -m pytest -q -s tests/browser
+	$(BIN)/python -m pytest -q -s tests/views/browser
 
 lab: .venv/installed-dev
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -271,50 +271,6 @@ def _phase(name, out: Path, steps: int, seed: int, model, tokenizer, optimizer, 
             )
 
 
-README = """# The tiny classroom
-
-`LlamaForCausalLM`, {parameters:,} parameters, {vocabulary} tokens; student and teacher in one set of weights. Made by
-
-    python -m thinktuning_lite make-classroom --steps {steps} --seed {seed}
-
-in {minutes:.0f} minutes on two CPU cores (`training_log.json`), from text that `thinktuning_lite/make_classroom.py` generates.
-Licence: Apache-2.0, like the project.
-
-## This world was made so that checking helps
-
-It is a demonstration, not evidence about large models. The *student role* was pretrained on careless solutions: products of two
-digits by one are guessed (right 15 % of the time), sums slip by ten in 5 % of the steps, errors are carried on, and nothing is ever
-reflected upon. Towards the end the token that closes a turn weighs more, which makes a second thought after the answer rarer still.
-The *teacher role*, the same weights under another prompt, was pretrained to judge an attempt and to redo it with each product
-worked out by tens and units. So the knowledge that the student lacks is in its own weights, behind a behaviour that its role never
-shows. Whether GRPO can find that behaviour, and whether guidance can instil it, is what the notebooks measure.
-
-The tokenizer has whole words, single digits and every printable ASCII character. The teacher's tags are single tokens,
-and the checkpoint's generation config suppresses them: only the teacher role lifts that. The student role can therefore
-never slide into the teacher's format.
-
-## Figures of this checkpoint
-
-{n} validation problems of each kind; student sampled at T=1 unless said; the teacher, greedy, reads those samples.
-"right" for the teacher is the final answer of its phrase; "opinion" is right about the attempt it read.
-
-{table}
-
-## What the opinion is worth
-
-{right:.0f} % of all opinions are right. On sums they rest on checking; products are mostly taken for wrong, right ones too:
-
-| problem and attempt | attempts | opinion right |
-|---|---|---|
-{opinions}
-
-The opinion is the first word of a reply, so every equation must be checked at one glance. What teaches that: a label after every
-equation of an attempt in the teacher's prompt, where nothing is ever sampled, and rows of single equations whose errors range from
-gross to fine. Slips by one or two stayed hard to see, hence sums here slip by ten, the carry.
-Nothing in training reads the opinion, and splicing drops it.
-"""
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="thinktuning make-classroom", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
