@@ -276,7 +276,7 @@ def test_unknown_split_and_length_are_refused():
         problems_module.generate_problem(random.Random(0), 0, "train")
     with pytest.raises(FileNotFoundError, match="validation"):
         sample.load_tiny_set("tests")
-    with pytest.raises(FileNotFoundError, match="make_classroom"):
+    with pytest.raises(FileNotFoundError, match="make-classroom"):
         load_classroom(Path("nowhere"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thinktuning_lite.method import grading
+from thinktuning_lite.method import grading, grading_process
 from thinktuning_lite.method.answers import extract_answer, extract_boxed, extract_choice, extract_hashes, gsm8k_gold
 from thinktuning_lite.method.grading import is_correct
 
@@ -138,7 +138,7 @@ def test_pairs_of_other_graders():
     outcomes = {case["id"].removeprefix("grader_pairs-"): (case["kind"], agrees(case)) for case in cases}
     outcomes = {name: outcome for name, outcome in outcomes.items() if name not in TIMED}
     for case in (c for c in cases if c["id"].removeprefix("grader_pairs-") in TIMED):  # given time, it agrees
-        assert grading._verify(case["prediction"], case["gold"]) is case["expected"]
+        assert grading_process._verify(case["prediction"], case["gold"]) is case["expected"]
     assert {name for name, (_, agreed) in outcomes.items() if not agreed} == set(DISAGREEMENTS)
     assert Counter(outcomes.values()) == {
         ("parse_and_verify", True): 216,

@@ -167,7 +167,7 @@ def test_files_of_another_shape_are_refused(tmp_path):
 def test_every_preset_is_a_config_that_the_trainer_accepts(name, machine, monkeypatch):
     run, seen = presets.resolve({"preset": name}), {}
     # TrainingArguments refuses GPU precision where there is no GPU; what it is given is what counts here.
-    monkeypatch.setattr(train_module, "ThinkTuningConfig", lambda **kw: seen.update(kw))
+    monkeypatch.setattr(presets, "ThinkTuningConfig", lambda **kw: seen.update(kw))
     run.config(machine)
     assert seen["bf16"] == (machine.device == "cuda" and machine.trials["bf16"].works)
     assert seen.get("fp16", False) == (machine.device == "cuda" and not machine.trials["bf16"].works)

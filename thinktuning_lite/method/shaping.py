@@ -41,7 +41,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .grpo import expand_advantages
+from thinktuning_lite.method.grpo import expand_advantages
 
 # The two guards of AAS: what sg(p) is divided by when sg(p) + gamma leaves (0, 1].
 _GUARD_BELOW = 1.0001

@@ -1,4 +1,4 @@
-"""Figures: evaluation."""
+"""Figures of evaluation: differences, intervals, transitions."""
 
 from __future__ import annotations
 

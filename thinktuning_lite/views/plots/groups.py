@@ -1,4 +1,4 @@
-"""Figures: groups."""
+"""Figures of GRPO's parts: groups, clip, KL."""
 
 from __future__ import annotations
 

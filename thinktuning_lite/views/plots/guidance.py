@@ -1,4 +1,4 @@
-"""Figures: guidance."""
+"""Figures of guidance: the idea, schedules, what teachers earn."""
 
 from __future__ import annotations
 

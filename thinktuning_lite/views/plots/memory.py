@@ -1,4 +1,4 @@
-"""Figures: memory."""
+"""Figures of the memory planner."""
 
 from __future__ import annotations
 

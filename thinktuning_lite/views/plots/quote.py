@@ -1,10 +1,11 @@
-"""Figures: quote."""
+"""Figures of the movie-quote experiment: probes over steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from thinktuning_lite.views.plots.style import BLUE, CYCLE, DASHES, GREEN, ORANGE, _end_labels, _figure, _guidance_band
@@ -21,46 +22,13 @@ def arms_over_steps(
     colour is that of its place there, the same from figure to figure.
     """
     figure, axes = _figure(4.6 * len(panels) + 0.5, 4.2, columns=len(panels))
-    colours = (*CYCLE, "#000000", "#E69F00")
     ends = []
     for ax, (key, label) in zip(axes.flat, panels.items(), strict=True):
-        at: dict[float, list[tuple[str, str, float]]] = {}
-        for name, seeds in runs.items():
-            i = list(all_arms or runs).index(name)
-            steps = [row["step"] for row in seeds[0]]
-            values = np.array([[row[key] for row in rows] for rows in seeds])
-            colour = colours[i % len(colours)]
-            ax.plot(
-                steps,
-                values.mean(0),
-                color=colour,
-                linestyle=DASHES[i % len(DASHES)],
-                marker="os^vDPX*"[i % 8],
-                markersize=4.5,
-                markevery=(i % 2, 2),
-                linewidth=1.6,
-                label=name,
-            )
-            ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
-            last = values.mean(0)[-1]
-            at.setdefault(round(float(last), 2), []).append((name.split("-")[0], colour, float(last)))
+        at = _draw_arms(ax, runs, key, list(all_arms or runs))
         share = 0 <= ax.dataLim.y0 and ax.dataLim.y1 <= 1
         ax.set(xlabel="step", ylabel=label, xlim=(0, None), **({"ylim": (-0.03, 1.03)} if share else {}))
         _guidance_band(ax, guided_until)
-        ends.append(
-            (
-                ax,
-                [
-                    (
-                        steps[-1],
-                        group[0][2],
-                        " ".join(n for n, _, _ in group),
-                        group[0][1] if len(group) == 1 else "black",
-                    )
-                    for group in at.values()
-                ],
-            )
-        )
+        ends.append((ax, at))
     if len(runs) > 1:
         figure.legend(
             *axes[0, 0].get_legend_handles_labels(),
@@ -73,6 +41,37 @@ def arms_over_steps(
     for ax, labels in ends:
         _end_labels(ax, labels)
     return figure
+
+
+def _draw_arms(
+    ax: Axes, runs: dict[str, list[list[dict]]], key: str, order: list[str]
+) -> list[tuple[float, float, str, str]]:
+    """One panel's lines and bands; returns their end labels (x, y, text, colour), one where several end alike."""
+    colours = (*CYCLE, "#000000", "#E69F00")
+    at: dict[float, list[tuple[str, str, float]]] = {}
+    for name, seeds in runs.items():
+        i = order.index(name)
+        steps = [row["step"] for row in seeds[0]]
+        values = np.array([[row[key] for row in rows] for rows in seeds])
+        colour, marker = colours[i % len(colours)], "os^vDPX*"[i % 8]
+        ax.plot(
+            steps,
+            values.mean(0),
+            color=colour,
+            linestyle=DASHES[i % len(DASHES)],
+            marker=marker,
+            markersize=4.5,
+            markevery=(i % 2, 2),
+            linewidth=1.6,
+            label=name,
+        )
+        ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
+        last = float(values.mean(0)[-1])
+        at.setdefault(round(last, 2), []).append((name.split("-")[0], colour, last))
+    return [
+        (steps[-1], group[0][2], " ".join(n for n, _, _ in group), group[0][1] if len(group) == 1 else "black")
+        for group in at.values()
+    ]
 
 
 def panels_over_steps(

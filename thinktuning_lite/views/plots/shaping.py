@@ -1,4 +1,4 @@
-"""Figures: shaping."""
+"""Figures of advantage-aware shaping."""
 
 from __future__ import annotations
 

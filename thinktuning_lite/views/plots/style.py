@@ -1,4 +1,4 @@
-"""Figures: style."""
+"""What all figures share: colours, bands, boxes, labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures: tokens."""
+"""Figures of single tokens: strips of a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures: training."""
+"""Figures of training runs: curves, rewards, lengths."""
 
 from __future__ import annotations
 
