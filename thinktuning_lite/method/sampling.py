@@ -1,0 +1,169 @@
+"""Sampling from a causal LM: the one function that the trainer, the teacher, the classroom and the evaluation share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+ENGINES = ("auto", "fast", "hf")
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    suppress_ids: Sequence[int] = (),
+    prefix: Sequence[int] | None = None,
+    generator: torch.Generator | None = None,
+    engine: str = "auto",
+) -> list[list[int]]:
+    """One completion for each prompt (token ids), cut after its first EOS, which is kept; padding never counts.
+
+    `temperature` 0 is greedy. Nothing of the checkpoint's own generation config acts (no repetition penalty, no top-p):
+    what shall act is named here, `suppress_ids` too (tokens that are never chosen; see `suppressed_ids`).
+    `prefix` are the token ids with which all prompts begin, such as a system prompt with exemplars: it is read once for
+    the whole batch, and each prompt still holds it. The batch is as large as `prompts`: callers cut it to their memory.
+    The model answers in evaluation mode and is left as it was.
+
+    Raises ValueError for an empty prompt, a prompt that does not begin with `prefix`, or an unknown engine.
+    """
+    _check(prompts, prefix, engine)
+    if not prompts:
+        return []
+    trains = any(p.requires_grad for p in model.parameters())
+    # Inference mode saves a tenth of the time, but its tensors must never meet a module that trains.
+    with torch.no_grad() if trains else torch.inference_mode(), speaking(model):
+        rows = _generate(
+            model,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            eos_ids=eos_ids,
+            pad_id=pad_id,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            suppress_ids=suppress_ids,
+            generator=generator,
+        )
+    return [_until_eos(row, eos_ids) for row in rows]
+
+
+def eos_ids_of(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a turn: the tokenizer's EOS first, then those of the model's generation config."""
+    named = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
+    named = [] if named is None else [named] if isinstance(named, int) else list(named)
+    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return own + [i for i in named if i not in own]
+
+
+def suppressed_ids(model: Any) -> list[int]:
+    """The tokens that the checkpoint's generation config forbids (in the tiny classroom: the teacher's tags)."""
+    return list(getattr(getattr(model, "generation_config", None), "suppress_tokens", None) or [])
+
+
+@contextmanager
+def speaking(model: Any) -> Iterator[Any]:
+    """Evaluation mode, KV cache on, gradient checkpointing off; all as before afterwards, also after an error."""
+    was_training = {m: m.training for m in model.modules()}
+    checkpointed = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False)]
+    use_cache = getattr(model.config, "use_cache", None)
+    try:
+        model.eval()
+        for m in checkpointed:
+            m.gradient_checkpointing = False
+        model.config.use_cache = True
+        yield model
+    finally:
+        for m in checkpointed:
+            m.gradient_checkpointing = True
+        model.config.use_cache = use_cache
+        for m, training in was_training.items():
+            m.training = training
+
+
+def _check(prompts: Sequence[Sequence[int]], prefix: Sequence[int] | None, engine: str) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    start = list(prefix or [])
+    for i, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {i} has no token: there is nothing to continue")
+        if list(prompt[: len(start)]) != start:
+            raise ValueError(f"prompt {i} does not begin with the prefix of {len(start)} tokens that all should share")
+
+
+def _until_eos(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
+    end = next((i for i, token in enumerate(ids) if token in eos_ids), None)
+    return ids if end is None else ids[: end + 1]
+
+
+# ---------------------------------------------------------------- transformers' own generate
+
+
+def _generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    suppress_ids: Sequence[int],
+    generator: torch.Generator | None,
+) -> list[list[int]]:
+    sampling = dict(do_sample=True, temperature=temperature, top_k=top_k, top_p=top_p) if temperature else {}
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(eos_ids) or None,
+        pad_token_id=pad_id,
+        suppress_tokens=list(suppress_ids) or None,
+        **sampling,
+    )
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    with _without_own_config(model), _seeded_by(generator, model.device):
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    return out[:, width:].tolist()
+
+
+@contextmanager
+def _without_own_config(model: Any) -> Iterator[None]:
+    """`generate` fills what a config leaves open from the checkpoint's own, which a PEFT model holds one level down."""
+    holders = {id(m): m for m in (model, *_inner(model)) if getattr(m, "generation_config", None) is not None}.values()
+    own = [m.generation_config for m in holders]
+    try:
+        for m in holders:
+            m.generation_config = GenerationConfig()
+        yield
+    finally:
+        for m, config in zip(holders, own, strict=True):
+            m.generation_config = config
+
+
+def _inner(model: Any) -> list[Any]:
+    return [model.get_base_model()] if hasattr(model, "get_base_model") else []
+
+
+@contextmanager
+def _seeded_by(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """`generate` knows the global generator only: seed it from `generator`, and give it back as it was."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
