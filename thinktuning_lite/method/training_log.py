@@ -1,0 +1,103 @@
+"""What a run says of itself: metrics by author, seconds by phase, and the rollout log. All of it is collected here."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from thinktuning_lite.method.rollouts import Rollout
+from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.shaping import shape
+
+_SUMS = (
+    *(f"{q}/{who}" for q in ("reward", "advantage") for who in ("guided", "own")),
+    *(f"{q}/{who}" for q in ("probability", "weight") for who in ("teacher", "own")),
+    "loss_share/teacher",
+)
+
+
+class TrainingLog:
+    """Collects between two logged steps; one per process.
+
+    `rows` has one dict per row of the latest generation (question, text, reward, group): what a Rollout needs and the
+    tensors of a micro-batch, which name their rows by index, do not hold.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def add(self, name: str, total: float, count: float) -> None:
+        """Add to the sum and the count whose quotient is logged as guidance/`name`."""
+        self._sums[name][0] += total
+        self._sums[name][1] += count
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Count the seconds of a `with` block as seconds/`phase`."""
+        began = time.perf_counter()
+        yield
+        self._seconds[phase] += time.perf_counter() - began
+
+    def flush(self, accelerator: Any) -> dict[str, float]:
+        """The metrics collected since the last call, gathered from all processes, which must all call this."""
+        # Gathered here, where all processes meet: inside the loss only some may hold guided rows.
+        sums = torch.tensor([self._sums[name] for name in _SUMS], device=accelerator.device)
+        totals = accelerator.reduce(sums, "sum").tolist()
+        metrics = {f"guidance/{name}": total / n for name, (total, n) in zip(_SUMS, totals, strict=True) if n > 0}
+        metrics |= {f"seconds/{phase}": seconds for phase, seconds in self._seconds.items()}
+        self._sums.clear()
+        self._seconds.clear()
+        return metrics
+
+    # ------------------------------------------------------------ by author
+
+    def add_rewards(self, rewards: torch.Tensor, output: dict) -> None:
+        """Reward and advantage by who finished the response; `rewards` (rows,), `output` of TRL's generation step."""
+        guided = output["teacher_mask"].any(1)
+        for who, rows in (("guided", guided), ("own", ~guided)):
+            for name, values in (("reward", rewards), ("advantage", output["advantages"])):
+                self.add(f"{name}/{who}", values[rows].sum().item(), int(rows.sum()))
+
+    def add_tokens(self, args: ThinkTuningConfig, inputs: dict, advantages: torch.Tensor, shaped: torch.Tensor) -> None:
+        """Probability, weight and share of the loss by who wrote the token; the weights stay in inputs["weights"]."""
+        p = inputs["current_logps"].exp()
+        taught = inputs["teacher_mask"].bool()
+        own = inputs["completion_mask"].bool() & ~taught
+        row_advantages = inputs["row_advantages"].unsqueeze(1).expand_as(p)
+        weight = torch.where(shaped, shape(args.shaping, p, row_advantages, args.constants).weight, 1.0)
+        inputs["weights"] = weight
+        for who, where in (("teacher", taught), ("own", own)):
+            n = int(where.sum())
+            self.add(f"probability/{who}", p[where].sum().item(), n)
+            self.add(f"weight/{who}", weight[where].sum().item(), n)
+        share = advantages.abs() * inputs["completion_mask"]
+        self.add("loss_share/teacher", (share * taught).sum().item(), share.sum().item())
+
+    # ------------------------------------------------------------ rollouts
+
+    def rollouts(self, inputs: dict, step: int) -> Iterator[Rollout]:
+        """The rows of a micro-batch whose loss was computed, as Rollouts."""
+        lengths = inputs["completion_mask"].sum(1).tolist()
+        weights = inputs.get("weights", torch.ones_like(inputs["current_logps"]))
+        advantages = inputs.get("row_advantages", inputs["advantages"])
+        for b, row in enumerate(inputs["row"].tolist()):
+            n, known = lengths[b], self.rows[row]
+            yield Rollout(
+                step=step,
+                group=known["group"],
+                question=known["question"],
+                text=known["text"],
+                token_ids=inputs["completion_ids"][b, :n].tolist(),
+                author=inputs["teacher_mask"][b, :n].tolist(),
+                logps=inputs["current_logps"][b, :n].tolist(),
+                weights=weights[b, :n].tolist(),
+                reward=known["reward"],
+                advantage=advantages[b].item(),
+            )
