@@ -66,6 +66,16 @@ def test_all_setup_cells_are_the_one_source():
 
 
 @each_notebook
+def test_the_text_beside_a_notebook_is_that_of_its_cells(path: Path):
+    text = stamp.text_path(path).read_text(encoding="utf-8")
+    assert text == stamp.text_of(read(path), path.name), "run python -m thinktuning_lite.lessons.stamp"
+
+
+def test_every_text_has_its_notebook():
+    assert {p.stem for p in (stamp.NOTEBOOKS / "text").iterdir()} == {p.stem for p in PATHS}
+
+
+@each_notebook
 def test_badge_title_and_measured_time(path: Path):
     notebook = read(path)
     header = notebook.cells[0].source
@@ -195,10 +205,49 @@ def test_stamp_all_keeps_a_forks_name_and_touches_no_file_without_need(tmp_path:
     nbformat.write(notebook(), tmp_path / "00_a.ipynb")
     nbformat.write(notebook(), tmp_path / "01_grpo.ipynb")
     stamp.stamp_all("me/fork", tmp_path)
-    before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(tmp_path.iterdir())]
+    files = [p for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    assert [p.name for p in files] == ["00_a.ipynb", "01_grpo.ipynb", "00_a.py", "01_grpo.py"]
+    before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in files]
     stamp.stamp_all(None, tmp_path)
-    assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(tmp_path.iterdir())] == before
-    assert all("me/fork" in read(p).cells[1].source for p in tmp_path.iterdir())
+    assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in files] == before
+    assert all("me/fork" in read(p).cells[1].source for p in tmp_path.glob("*.ipynb"))
+
+
+def test_a_change_of_a_cell_or_of_metadata_reaches_notebook_and_text(tmp_path: Path):
+    path = tmp_path / "x.ipynb"
+    book = notebook()
+    book.cells += [
+        new_code_cell("x = ...", id="ex1-stub"),
+        new_code_cell("assert True", metadata={"tags": ["check"]}),
+    ]
+    book.metadata["kernelspec"] = {"name": "my-venv", "display_name": "My venv"}
+    nbformat.write(book, path)
+    stamp.stamp_all("me/fork", tmp_path)
+    done, text = read(path), stamp.text_path(path).read_text(encoding="utf-8")
+    assert done.metadata.kernelspec == stamp.KERNEL
+    hidden = [cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in done.cells]
+    assert hidden == [False, True, False, False, False, True]
+    assert [c.metadata.get("cellView") for c in done.cells] == [None, "form", None, None, None, "form"]
+    assert '# %% tags=["exercise"]\nx = ...' in text and "kept\n" not in text and "my-venv" not in text
+    done.cells[2].source = "print('changed')"
+    nbformat.write(done, path)
+    stamp.stamp_all(None, tmp_path)
+    assert "print('changed')" in stamp.text_path(path).read_text(encoding="utf-8")
+
+
+def test_cleaning_drops_what_changes_from_run_to_run():
+    book = notebook()
+    table = '<table id="T_0f16d"><td id="T_0f16d_row0_col0">T_shirt</td></table>'
+    book.cells[2].outputs = [
+        new_output("display_data", data={"text/plain": "<pandas.io.formats.style.Styler at 0x7f53f16f2d50>"}),
+        new_output("display_data", data={"text/html": table}),
+        new_output("display_data", data={"text/html": table.replace("0f16d", "abcde")}),
+    ]
+    stamp.clean(book)
+    first, second, third = (output.data for output in book.cells[2].outputs)
+    assert first["text/plain"] == "<pandas.io.formats.style.Styler>"
+    assert second["text/html"] == table.replace("0f16d", "00000")
+    assert third["text/html"] == table.replace("0f16d", "00001")
 
 
 def test_executing_fills_in_outputs_time_and_no_trace_of_the_machine(tmp_path: Path):
@@ -247,7 +296,7 @@ def test_the_command_refuses_what_it_cannot_do(arguments: list[str], says: str):
 def run_cell(source: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The cell in a fresh Python that knows nothing of this checkout but its working directory."""
     own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    hide = "import sys; sys.path = [p for p in sys.path if p not in ('', %r)]\n" % str(setup.ROOT)
+    hide = f"import sys; sys.path = [p for p in sys.path if p not in ('', {str(setup.ROOT)!r})]\n"
     return subprocess.run(
         [sys.executable, "-P", "-c", hide + source],
         cwd=cwd,
@@ -281,7 +330,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     restarts: list[bool] = []
 
     def pip(command: list[Any], check: bool) -> None:
-        constraints = Path(command[command.index("-c") + 1]).read_text()
+        constraints = Path(command[command.index("-c") + 1]).read_text(encoding="utf-8")
         calls.append((command, constraints))
         versions.update(trl="1.16.0", transformers="5.23.0")
 

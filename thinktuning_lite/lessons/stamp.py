@@ -1,4 +1,4 @@
-"""For maintainers: set-up cells, badges, measured times, and the run that fills in outputs."""
+"""For maintainers: set-up cells, badges, measured times, paired texts, and the run that fills in outputs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning_lite.lessons.runtime import smoke
+from thinktuning_lite.lessons.setup import CLONE, ROOT
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-from thinktuning_lite.lessons.setup import CLONE, ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_REPO = "OWNER/thinktuning_lite"
 PLACEHOLDER_TIME = "measured by the run"
 
 _SETUP = """\
-# set-up cell: stamped by python -m thinktuning_lite.lessons.stamp
+#@title Set-up: run this cell first
+# stamped by python -m thinktuning_lite.lessons.stamp
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,17 +33,22 @@ from pathlib import Path
 REPO = "{repo}"
 if find_spec("thinktuning_lite") is None:
     home = Path("..").resolve()
-    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():  # no checkout around: Colab and the like
-        home = Path("{clone}").resolve()
+    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():
+        home = Path("{clone}").resolve()  # no checkout around: Colab and the like
         if not home.exists() and REPO.startswith("OWNER/"):
-            raise RuntimeError("Set REPO above to the owner/name of the repository that holds this notebook.")
+            raise RuntimeError("Set REPO above to the owner/name of this notebook's repository.")
         if not home.exists():
-            subprocess.run(["git", "clone", "--quiet", "--depth=1", f"https://github.com/{{REPO}}", home], check=True)
+            address = f"https://github.com/{{REPO}}"
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", address, home], check=True)
     sys.path.insert(0, str(home))
 from thinktuning_lite.lessons.setup import prepare
 
 prepare()
 """
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# The last part of an exercise cell's id -> its tag.
+EXERCISE_TAGS = {"stub": "exercise", "check": "exercise-check", "solution": "solution"}
+COLLAPSED = ("setup", "check")  # cells so tagged show their output and, at a click, their source
 
 
 def setup_source(repo: str = DEFAULT_REPO) -> str:
@@ -70,6 +76,33 @@ def stamp(notebook: NotebookNode, name: str, repo: str) -> None:
     if not first.startswith("<!-- badge -->"):
         raise ValueError(f"{name}: the first line of the first cell must be '<!-- badge -->', not {first[:40]!r}")
     notebook.cells[0].source = "\n".join([badge(repo, name), *rest])
+
+
+def dress(notebook: NotebookNode) -> None:
+    """Give a notebook the metadata that all share, in place: one kernel, tagged exercises, collapsed cells."""
+    notebook.metadata["kernelspec"] = dict(KERNEL)
+    for cell in notebook.cells:
+        exercise = re.fullmatch(r"ex\d+-(\w+)", cell.id)
+        tag = EXERCISE_TAGS.get(exercise[1]) if exercise else None
+        if tag and tag not in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), tag]
+        if cell.cell_type == "code" and set(COLLAPSED) & set(cell.metadata.get("tags", [])):
+            cell.metadata["jupyter"] = cell.metadata.get("jupyter", {}) | {"source_hidden": True}
+            cell.metadata["cellView"] = "form"  # the same on Colab
+
+
+def text_of(notebook: NotebookNode, name: str) -> str:
+    """A notebook's cells as jupytext's py:percent, without outputs: what a reviewer reads as a diff."""
+    import copy
+
+    import jupytext
+
+    bare = copy.deepcopy(notebook)
+    bare.metadata = {"jupytext": {"notebook_metadata_filter": "-all", "cell_metadata_filter": "tags,-all"}}
+    said = (
+        f"# Made from {name} by python -m thinktuning_lite.lessons.stamp, to read its changes: edit the notebook.\n\n"
+    )
+    return said + jupytext.writes(bare, fmt="py:percent")
 
 
 def record_time(notebook: NotebookNode, seconds: float, gigabytes: float) -> None:
@@ -115,19 +148,33 @@ def stamped_repo(notebooks: Iterable[NotebookNode]) -> str:
     return DEFAULT_REPO
 
 
+def text_path(path: Path) -> Path:
+    """Where a notebook's text lies."""
+    return path.parent / "text" / f"{path.stem}.py"
+
+
 def stamp_all(repo: str | None = None, folder: Path = NOTEBOOKS) -> dict[str, str | None]:
-    """Stamp every notebook of `folder`; None keeps the repository they name. Returns the recorded times by stem."""
+    """Stamp every notebook of `folder` and write its text beside it, in `folder`/text; what is as it should be stays.
+
+    `repo`: None keeps the repository they name. Returns the recorded times by stem.
+    """
     paths = sorted(folder.glob("*.ipynb"))
     notebooks = {path: _read(path) for path in paths}
     repo = repo or stamped_repo(notebooks.values())
     times = {path.stem: recorded_time(notebook) for path, notebook in notebooks.items()}
     for path, notebook in notebooks.items():
-        before = [cell.source for cell in notebook.cells]
+        before = json.dumps(notebook)
         stamp(notebook, path.name, repo)
+        dress(notebook)
+        clean(notebook)
         if path.name.startswith("00_"):
             stamp_map(notebook, times)
-        if [cell.source for cell in notebook.cells] != before:
+        if json.dumps(notebook) != before:
             _write(notebook, path)
+        text, twin = text_of(notebook, path.name), text_path(path)
+        if not twin.exists() or twin.read_text(encoding="utf-8") != text:
+            twin.parent.mkdir(exist_ok=True)
+            twin.write_text(text, encoding="utf-8", newline="\n")
     return times
 
 
@@ -157,17 +204,23 @@ def execute(path: Path) -> None:
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Drop widget state and execution metadata, and make paths below the repository relative, in place."""
+    """Drop what changes from run to run or names this machine, in place.
+
+    Widget state, execution metadata, objects' addresses and the random names of styled tables go; paths below the
+    repository become relative.
+    """
     notebook.metadata.pop("widgets", None)
+    styled: dict[str, str] = {}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            text = json.dumps(cell.outputs)
-            cell.outputs = _nodes(json.loads(text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")))
+            text = json.dumps(cell.outputs).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
+            text = re.sub(r" at 0x[0-9a-f]+", "", text)
+            text = re.sub(r"\bT_[0-9a-f]{5}(?=_|\b)", lambda m: styled.setdefault(m[0], f"T_{len(styled):05d}"), text)
+            cell.outputs = _nodes(json.loads(text))
             for output in cell.outputs:
-                if "image/png" in output.get(
-                    "data", {}
-                ):  # a widget's static twin stays, the view of a dead kernel goes
+                # a widget's static twin stays, the view of a dead kernel goes
+                if "image/png" in output.get("data", {}):
                     output["data"].pop("application/vnd.jupyter.widget-view+json", None)
 
 

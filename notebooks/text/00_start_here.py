@@ -1,0 +1,383 @@
+# Made from 00_start_here.ipynb by python -m thinktuning_lite.lessons.stamp, to read its changes: edit the notebook.
+
+# %% [markdown]
+# <!-- badge --><a href="https://colab.research.google.com/github/OWNER/thinktuning_lite/blob/main/notebooks/00_start_here.ipynb"><img src="https://colab.research.google.com/assets/colab-badge.svg" alt="Open in Colab"></a>
+#
+# # Start here: a student that guesses, and a teacher with the same weights
+#
+# **Claim.** A language model of 0.9 million parameters gets most problems with a product wrong. Asked in another role, *the
+# same weights* mend most of its wrong attempts. Yet the student gives the first token of such a second thought a median
+# probability below one in ten thousand. You will have measured all three in a minute or two.
+#
+# **You need to know** Python, and that a language model samples one token after another from a probability distribution.
+# No reinforcement learning.
+#
+# **Time:** 0.2 min, 0.7 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+
+# %% tags=["setup"]
+#@title Set-up: run this cell first
+# stamped by python -m thinktuning_lite.lessons.stamp
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+REPO = "OWNER/thinktuning_lite"
+if find_spec("thinktuning_lite") is None:
+    home = Path("..").resolve()
+    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():
+        home = Path("thinktuning_lite_repo").resolve()  # no checkout around: Colab and the like
+        if not home.exists() and REPO.startswith("OWNER/"):
+            raise RuntimeError("Set REPO above to the owner/name of this notebook's repository.")
+        if not home.exists():
+            address = f"https://github.com/{REPO}"
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", address, home], check=True)
+    sys.path.insert(0, str(home))
+from thinktuning_lite.lessons.setup import prepare
+
+prepare()
+
+# %% [markdown]
+# ## The idea in one picture
+#
+# GRPO (group relative policy optimisation) samples a *group* of rollouts (complete responses) to one question, rewards each by its final answer, and pushes up what did better than the
+# group's mean. If all of them are wrong, there is nothing better to push up. **ThinkTuning** (RRV et al., EMNLP 2025,
+# [arXiv 2508.07616](https://arxiv.org/abs/2508.07616)) lets a teacher of the student's own size read one of the rollouts and
+# write a reflection and a new solution after it. The finished rollout takes the original's place in its group.
+
+# %%
+from thinktuning_lite.views import plots
+
+plots.idea()
+
+# %% [markdown]
+# ## The walk
+#
+# Each notebook opens and runs by itself. The last column was measured by the run whose outputs you see.
+#
+# | notebook | what you see | CPU, minutes |
+# |---|---|---|
+# | [00_start_here](00_start_here.ipynb) | the student, its failure, the teacher, one guided rollout | 0.2 min |
+# | [01_grpo](01_grpo.ipynb) | from a rollout to a gradient; a GRPO loop from scratch; what GRPO cannot do | 1.3 min |
+# | [02_teacher_guidance](02_teacher_guidance.ipynb) | the teacher's prompt, parsing, splicing, what guidance does to a group, what it costs | 0.6 min |
+# | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 2.2 min |
+# | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 2.4 min |
+# | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 0.4 min |
+# | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 2.9 min |
+#
+# **Hardware.** All seven need two CPU cores and the tiny checkpoint that ships with the project, nothing else: no GPU, no
+# account, no download. 04 to 06 also hold cells for one GPU (a free Colab T4; 24 GB; more); these are **not measured yet**,
+# so no minutes are given for them.
+
+# %% [markdown]
+# ## The student solves, and fails
+#
+# The checkpoint is an ordinary `LlamaForCausalLM`, only small. Its student role was pretrained on careless solutions: sums
+# mostly right, products *guessed*. (That is a made-up world, so that checking helps; see `data/tiny_classroom/README.md`.)
+
+# %%
+from thinktuning_lite.classroom import sample as evaluate
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.lessons.runtime import smoke, steps
+
+model, tokenizer = load_classroom()
+print(f"{type(model).__name__}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens")
+assert model.num_parameters() < 1_000_000
+
+GROUP = 8
+rows = evaluate.load_tiny_set("validation")[: steps(64, 48)]
+example = next(r for r in rows if r["product"])
+print(example["question"], "\nRight: ", example["chain"])
+
+# %% [markdown]
+# A **group** is $G = 8$ responses to one question $q$, sampled from the policy (the model, $\pi_\theta$) at temperature 1, each with a reward:
+#
+# $$y_1, \dots, y_G \sim \pi_\theta(\cdot \mid q), \qquad r_i = \begin{cases}1 & \text{if the } \texttt{\textbackslash boxed\{\}} \text{ answer of } y_i \text{ is right}\\ 0 & \text{otherwise}\end{cases}$$
+#
+# In code, one group after the other in a flat list: `ids` holds $N = 8 \times$ (number of questions) lists of token ids,
+# `rewards` the $N$ numbers. Here is the whole test bench, and the group of the question above.
+
+# %%
+asked = [row for row in rows for _ in range(GROUP)]
+ids = evaluate.respond(model, tokenizer, [row["question"] for row in asked], seed=0)
+texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+scores = evaluate.score(texts, [len(i) for i in ids], [row["answer"] for row in asked])
+rewards = [float(right) for right in scores.correct]
+
+first = asked.index(example)
+for text, reward in zip(texts[first : first + GROUP], rewards[first : first + GROUP]):
+    print("✓" if reward else "✗", text)
+
+
+# %% [markdown]
+# Which problems fail? Those with a product.
+
+# %%
+def share(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+with_product = share(r for r, row in zip(rewards, asked) if row["product"])
+without = share(r for r, row in zip(rewards, asked) if not row["product"])
+print(f"right, {len(rewards)} rollouts: {without:.0%} without a product, {with_product:.0%} with one")
+assert with_product < 0.5 < without
+
+# %% [markdown]
+# ### Exercise 1 (★☆☆, 4 min)
+#
+# Where did it slip? Errors are carried on: after one wrong equation, the next may be right in itself and lead nowhere. Write
+# `first_wrong(text)`, which returns the first equation of a solution (as text, `"12*3=26"`) that is wrong *in itself*, or `None`.
+# `re.findall(r"(\d+)([+*-])(\d+)=(-?\d+)", text)` gives you the equations' parts.
+
+# %% tags=["exercise"]
+import re
+
+
+def first_wrong(text):
+    ...  # your code
+    return ...
+
+
+# %% tags=["exercise-check"]
+from thinktuning_lite.lessons.checks import start
+
+start.first_wrong(first_wrong)
+
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# import re
+#
+#
+# def first_wrong(text):
+#     for left, op, right, said in re.findall(r"(\d+)([+*-])(\d+)=(-?\d+)", text):
+#         a, b = int(left), int(right)
+#         if {"+": a + b, "-": a - b, "*": a * b}[op] != int(said):
+#             return f"{left}{op}{right}={said}"
+#     return None
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 2 (★☆☆, 3 min)
+#
+# A group teaches only if its rewards differ. Write `useful_groups(groups)`: the share of groups (lists of rewards) whose
+# rewards are *not* all equal.
+
+# %% tags=["exercise"]
+def useful_groups(groups):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+start.useful_groups(useful_groups)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def useful_groups(groups):
+#     return sum(min(group) != max(group) for group in groups) / len(groups)
+# ```
+#
+# </details>
+
+# %%
+groups = [rewards[i : i + GROUP] for i in range(0, len(rewards), GROUP)]
+lost = share(not any(group) for group in groups)
+print(f"groups without one right rollout: {lost:.0%}; without one wrong rollout: {share(all(g) for g in groups):.0%}")
+assert lost > 0
+
+# %% [markdown]
+# ## The second thought that never comes
+#
+# Could the student not just check its answer? Its solution ends with `\boxed{n}` and then the end-of-sequence token. A second
+# thought would begin with a blank line there, one token in this vocabulary. Its probability is one row of a softmax:
+#
+# $$p(\text{blank line} \mid q, y) = \operatorname{softmax}\bigl(f_\theta(q, y)_T\bigr)_{\text{blank line}}, \qquad f_\theta(q, y) \in \mathbb{R}^{T \times V}$$
+#
+# with $T$ the tokens of prompt and response and $V$ the vocabulary. The function below gives the probability of *every* token of a
+# continuation after a chat prompt; the last one is ours.
+
+# %%
+import torch
+
+
+@torch.no_grad()
+def token_probabilities(messages, ids):
+    # Probability of each of `ids` (T numbers) after the chat `messages` and the ids before it: shape (T,)
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    before = tokenizer.encode(prompt, add_special_tokens=False)
+    logits = model(torch.tensor([before + ids])).logits[0, len(before) - 1 : -1]
+    return logits.softmax(-1).gather(1, torch.tensor(ids).unsqueeze(1)).squeeze(1)
+
+
+[BLANK_LINE] = tokenizer.encode("\n\n", add_special_tokens=False)
+EOS = tokenizer.eos_token_id
+ended = [i for i in range(0, len(ids), GROUP) if ids[i][-1] == EOS]  # one rollout of each question
+as_student = [[{"role": "user", "content": asked[i]["question"]}] for i in ended]
+student_p = [token_probabilities(m, ids[i][:-1] + [BLANK_LINE])[-1].item() for m, i in zip(as_student, ended)]
+stop_p = [token_probabilities(m, ids[i])[-1].item() for m, i in zip(as_student, ended)]
+
+# %% [markdown]
+# Is it that the model *cannot* reflect? The same weights also know a prompt with the system message "check your work". The
+# same solutions, the same token, only that message in front:
+
+# %%
+from thinktuning_lite.classroom.turns import checker_messages
+
+checker_p = [
+    token_probabilities(checker_messages(asked[i]["question"]), ids[i][:-1] + [BLANK_LINE])[-1].item() for i in ended
+]
+median = {name: sorted(p)[len(p) // 2] for name, p in (("student", student_p), ("checker", checker_p), ("stop", stop_p))}
+assert median["student"] < 1e-4 and median["checker"] > 0.5 and median["stop"] > 0.9
+plots.log_probability_strip(
+    {"the student": student_p, "asked to check": checker_p}, "probability of a blank line after the answer"
+)
+
+
+# %% [markdown]
+# The ability is in the weights, behind a token that the student role does not sample. Reinforcement learning rewards
+# what was sampled.
+
+# %% [markdown]
+# ### Exercise 3 (★★☆, 4 min)
+#
+# Write `seen_once(p, n)`: the chance that `n` independent rollouts show an event of probability `p` at least once.
+
+# %% tags=["exercise"]
+def seen_once(p, n):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+start.seen_once(seen_once)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def seen_once(p, n):
+#     return 1 - (1 - p) ** n
+# ```
+#
+# </details>
+
+# %%
+import math
+
+p = median["student"]
+needed = math.log(0.5) / math.log1p(-p)
+print(f"At p = {p:.1e}, {needed:,.0f} rollouts for an even chance of one: {needed / 128:,.0f} steps of 128 rollouts.")
+print(f"Sampled above: {len(texts)} rollouts, {sum(scores.reflection)} with a word of reflection")
+print(*[text for text, reflects in zip(texts, scores.reflection) if reflects], sep="\n", end="")
+assert needed > 128 * 50 and share(scores.reflection) < 0.02
+
+# %% [markdown]
+# ## The same weights as teacher
+#
+# Now a third prompt. The *teacher role* gets the question, the student's attempt and the name of a behaviour, and replies
+# with an opinion, a reason in the first person, and a phrase that works the problem out to a final answer. Notebook 02 opens
+# every part of this; here is one reply in full, to the first wrong attempt at our example.
+
+# %%
+from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance, splice
+
+teacher = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=160)
+
+
+def mended(guidance, answer):
+    return guidance is not None and is_correct(extract_answer(guidance.phrase), answer)
+
+
+candidates = [i for i in range(len(ids)) if asked[i]["product"] and not rewards[i] and ids[i][-1] == EOS][:16]
+replies = teacher([GuidanceRequest(asked[i]["question"], texts[i], "self-conflict") for i in candidates])
+chosen, reply = next((i, r) for i, r in zip(candidates, replies) if mended(parse_guidance(r), asked[i]["answer"]))
+print("Question:", asked[chosen]["question"], "\nAttempt: ", texts[chosen], "\nTeacher: ", reply)
+
+# %% [markdown]
+# One success proves little. The teacher reads one attempt at each question (right or wrong, it is not told):
+
+# %%
+requests = [GuidanceRequest(asked[i]["question"], texts[i], BEHAVIOURS[n % 4]) for n, i in enumerate(ended)]
+guidance = [parse_guidance(reply) for reply in teacher(requests)]
+s = share(rewards[i] for i in ended)
+t = share(mended(g, asked[i]["answer"]) for g, i in zip(guidance, ended))
+wrong = [(g, i) for g, i in zip(guidance, ended) if not rewards[i]]
+mends = share(mended(g, asked[i]["answer"]) for g, i in wrong)
+print(f"right: {s:.0%} of the attempts, {t:.0%} after the teacher; of {len(wrong)} wrong attempts it mends {mends:.0%}")
+assert t > s + 0.2 and mends > 0.5
+
+# %% [markdown]
+# **Splice.** The student's tokens without their EOS, then the teacher's reason and phrase, then EOS. Every token keeps its
+# author. Blue frames: the student sampled it; orange: the teacher wrote it. The shade and the number are the probability that
+# the *student* gives the token.
+
+# %%
+said = parse_guidance(reply)
+taught = tokenizer.encode(said.text, add_special_tokens=False)
+spliced, author = splice(ids[chosen], taught, [EOS], max_length=320)
+p = token_probabilities([{"role": "user", "content": asked[chosen]["question"]}], spliced).tolist()
+
+entry = author.index(1)
+assert spliced[entry] == BLANK_LINE and p[entry] < 1e-2
+later = sorted(p[entry + 1 :])
+assert extract_answer(tokenizer.decode(spliced, skip_special_tokens=True)) == asked[chosen]["answer"]
+print(f"first taught token: p = {p[entry]:.1e}; median of the {len(later)} taught tokens after it: {later[len(later) // 2]:.2f}")
+plots.token_strip([tokenizer.decode([i]) for i in spliced], p, author, "one guided rollout: probability under the student")
+
+# %% [markdown]
+# One door is shut. Behind it the student knows its way: once the first taught token stands there, it finds nearly all the others likely. How to push such a token, for which no importance ratio exists, is the subject of notebook 03.
+
+# %%
+assert later[len(later) // 2] > 0.5
+
+
+# %% [markdown]
+# ### Exercise 4 (★☆☆, 3 min)
+#
+# Guided rollouts count in the group's mean reward. Write `expected_reward(s, t, G, k)`: the expected mean reward of a group of
+# `G` rollouts of which `k` are guided, when an own rollout is right with probability `s` and a guided one with probability `t`.
+
+# %% tags=["exercise"]
+def expected_reward(s, t, G, k):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+start.expected_reward(expected_reward)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def expected_reward(s, t, G, k):
+#     return ((G - k) * s + k * t) / G
+# ```
+#
+# </details>
+
+# %%
+print(f"mean reward of a group of {GROUP} before any training: {s:.2f}; with one guided: {((GROUP - 1) * s + t) / GROUP:.2f}")
+
+# %% [markdown]
+# So a reward curve under guidance is not the student's progress. Judge a run by what is left when the teacher is gone.
+#
+# ## Where the code is
+#
+# | here | in the package |
+# |---|---|
+# | `load_classroom` | `models.py`; the script that made the checkpoint is `make_classroom.py` |
+# | `respond`, `score`, `load_tiny_set` | `evaluate.py`; the problems themselves are `problems.py` |
+# | `extract_answer`, `is_correct` | `rewards.py` |
+# | `PolicyTeacher`, `parse_guidance`, `splice` | `teacher.py` |
+# | `idea`, `token_strip`, `log_probability_strip` | `plots.py` |
+# | `start.first_wrong` and the other checks | `checks/start.py` |
+#
+# Next: [01_grpo](01_grpo.ipynb), from such a group to a gradient.

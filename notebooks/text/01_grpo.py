@@ -1,0 +1,869 @@
+# Made from 01_grpo.ipynb by python -m thinktuning_lite.lessons.stamp, to read its changes: edit the notebook.
+
+# %% [markdown]
+# <!-- badge --><a href="https://colab.research.google.com/github/OWNER/thinktuning_lite/blob/main/notebooks/01_grpo.ipynb"><img src="https://colab.research.google.com/assets/colab-badge.svg" alt="Open in Colab"></a>
+# # 01 · GRPO: from a rollout to a gradient
+#
+# **Claim.** In a minute or two on two CPU cores, a GRPO loop of under a hundred lines, all that it calls included, makes a small language model
+# right several points more often, and among the thousands of responses it samples before, during and after, not one goes back over
+# its answer.
+#
+# **You need to know** what a language model's next-token probability is and what `loss.backward()` does. Of reinforcement
+# learning you need nothing. [00_start_here](00_start_here.ipynb) shows the student that is trained here.
+#
+# **Time:** 1.3 min, 1.6 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+
+# %% tags=["setup"]
+#@title Set-up: run this cell first
+# stamped by python -m thinktuning_lite.lessons.stamp
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+REPO = "OWNER/thinktuning_lite"
+if find_spec("thinktuning_lite") is None:
+    home = Path("..").resolve()
+    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():
+        home = Path("thinktuning_lite_repo").resolve()  # no checkout around: Colab and the like
+        if not home.exists() and REPO.startswith("OWNER/"):
+            raise RuntimeError("Set REPO above to the owner/name of this notebook's repository.")
+        if not home.exists():
+            address = f"https://github.com/{REPO}"
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", address, home], check=True)
+    sys.path.insert(0, str(home))
+from thinktuning_lite.lessons.setup import prepare
+
+prepare()
+
+# %%
+import copy
+import math
+import random
+import re
+import tempfile
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from transformers.utils import logging as hf_logging
+
+hf_logging.disable_progress_bar()
+
+from thinktuning_lite.classroom import sample as E
+from thinktuning_lite.method import grpo as G
+from thinktuning_lite.views import plots
+from thinktuning_lite.lessons.checks import grpo as check
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.lessons.runtime import smoke, steps
+
+student, tokenizer = load_classroom()
+train_rows, validation_rows = E.load_tiny_set("train"), E.load_tiny_set("validation")
+
+
+# %% [markdown]
+# ## 1 · One question, eight answers
+#
+# GRPO asks the same question several times. Each answer is a **rollout** (completion), sampled at temperature 1; all
+# rollouts of one question are a **group** of size $G$. The program that checks the final answer gives each rollout a
+# **reward**: 1 if right, else 0. No other judge is involved.
+#
+# | symbol | meaning |
+# |---|---|
+# | $G$, $N$ | rollouts of one question; rollouts in a batch ($N$ = questions × $G$) |
+# | $P$, $T$ | tokens of the longest prompt, of the longest completion |
+# | `ids`, `attention` | $(N, P+T)$: prompts padded on the left, completions on the right; 0 where padded |
+# | `mask` | $(N, T)$: 1 on the tokens of a completion, its end-of-turn token included |
+
+# %%
+@dataclass
+class Rollouts:
+    """`questions` x `group` completions: ids and attention (N, P + T), mask (N, T), N texts."""
+
+    ids: torch.Tensor
+    attention: torch.Tensor
+    mask: torch.Tensor
+    texts: list[str]
+
+
+@torch.no_grad()
+def sample(policy, questions, group=8, max_new_tokens=64):
+    """`group` completions of each question at temperature 1, one question's next to each other."""
+    chats = [[{"role": "user", "content": q}] for q in questions for _ in range(group)]
+    prompts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in chats]
+    p = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    ids = policy.generate(
+        input_ids=p["input_ids"], attention_mask=p["attention_mask"], max_new_tokens=max_new_tokens,
+        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, pad_token_id=tokenizer.pad_token_id,
+    )
+    completions = ids[:, p["input_ids"].shape[1] :]
+    ends = (completions == tokenizer.eos_token_id).long()
+    mask = (ends.cumsum(1) - ends == 0).long()  # everything up to the first end-of-turn token, and it
+    attention = torch.cat([p["attention_mask"], mask], 1)
+    return Rollouts(ids, attention, mask, tokenizer.batch_decode(completions, skip_special_tokens=True))
+
+
+# %%
+def reward(texts, answers):
+    """(N,) 1.0 where the final answer, the content of the last \\boxed{}, is right, else 0.0."""
+    return torch.tensor([float(is_correct(extract_answer(t), a)) for t, a in zip(texts, answers, strict=True)])
+
+
+torch.manual_seed(0)
+asked = train_rows[:8]
+rollouts = sample(student, [q["question"] for q in asked])
+answers = [q["answer"] for q in asked for _ in range(8)]
+rewards = reward(rollouts.texts, answers)
+assert rewards.tolist() == correctness_reward(rollouts.texts, answers)  # the package's is the same
+
+right = rewards.view(8, 8).sum(1)  # of each group's eight
+g = int((right - 3).abs().argmin())  # a group in which about three are right
+print(asked[g]["question"], "->", asked[g]["answer"], "\n")
+for text, r in zip(rollouts.texts[8 * g : 8 * g + 8], rewards[8 * g : 8 * g + 8]):
+    print(f"reward {r:.0f}   {text}")
+
+# %%
+mixed = (right > 0) & (right < 8)
+print("right of eight, for each of the 8 questions:", right.int().tolist())
+print(f"{mixed.float().mean():.0%} of the groups hold both right and wrong answers")
+assert mixed.any() and (rollouts.mask.sum(1) <= 64).all()
+
+
+# %% [markdown]
+# ## 2 · Advantage: better or worse than the rest of the group
+#
+# A reward of 1 says little: on an easy question every answer earns it. The **group-relative advantage** compares a rollout
+# with the others of its group:
+#
+# $$A_i = \frac{r_i - \operatorname{mean}(r_1,\dots,r_G)}{\operatorname{std}(r_1,\dots,r_G) + \varepsilon},\qquad \varepsilon = 10^{-4}$$
+#
+# The group's mean plays the part that a learned value function plays in PPO, for free. Convention, once and for all: std is the
+# *sample* standard deviation (divided by $G-1$), as in TRL. **Dr. GRPO** leaves the division out.
+
+# %%
+def advantages(rewards, group, eps=1e-4):
+    """(N,) rewards, groups in a row -> (N,) group-relative advantages."""
+    groups = rewards.view(-1, group)
+    return ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + eps)).flatten()
+
+
+A = advantages(rewards, 8)
+assert torch.equal(A, G.group_advantages(rewards, 8))  # the package's is the same
+assert A.view(8, 8).sum(1).abs().max() < 1e-5  # what one rollout gains the others of its group pay
+plots.group_bars(rewards[8 * g : 8 * g + 8].tolist(), A[8 * g : 8 * g + 8].tolist())
+
+# %% [markdown]
+# Toy cases first, before any model is involved. *All truncated* means that no rollout reached its final answer within the
+# token budget: nothing to extract, every reward 0.
+
+# %%
+cases = {"one right of four": [1, 0, 0, 0], "one wrong of four": [1, 1, 1, 0], "all right": [1, 1, 1, 1]}
+toys = {name: torch.tensor(r, dtype=torch.float) for name, r in cases.items()}
+cut = sample(student, [asked[0]["question"]], group=4, max_new_tokens=5)
+toys["all truncated"] = reward(cut.texts, [asked[0]["answer"]] * 4)
+
+show = lambda values: " ".join(f"{v:+.2f}" for v in values)
+display(pd.DataFrame({
+    "rewards": {name: show(r) for name, r in toys.items()},
+    "GRPO": {name: show(advantages(r, 4)) for name, r in toys.items()},
+    "Dr. GRPO": {name: show(G.group_advantages(r, 4, scale="none")) for name, r in toys.items()},
+}))
+for name in ("all right", "all truncated"):  # equal rewards: no comparison, no gradient, whatever the reward was
+    assert torch.equal(advantages(toys[name], 4), torch.zeros(4))
+
+# %% [markdown]
+# The two conventions matter more than they look. With the population std (divided by $G$) every advantage would be
+# $\sqrt{G/(G-1)}$ times as large, which is like another learning rate. $\varepsilon$ changes nothing for 0/1 rewards, but it keeps
+# rewards that differ by noise from being blown up to full size.
+
+# %%
+one = torch.tensor([1.0, 0, 0, 0])
+sample_std, population_std = one.std(), one.std(correction=0)
+assert math.isclose(sample_std, 0.5) and math.isclose(population_std, math.sqrt(3) / 4, rel_tol=1e-6)
+assert math.isclose(sample_std / population_std, math.sqrt(4 / 3), rel_tol=1e-6)
+
+with_eps, without = advantages(one, 4)[0], advantages(one, 4, eps=0.0)[0]
+print(f"0/1 rewards:  A = {with_eps:.4f} with eps, {without:.4f} without")
+noise = torch.tensor([0.50000, 0.50002, 0.50001, 0.50003], dtype=torch.float64)
+small, full = advantages(noise, 4).max(), advantages(noise, 4, eps=0.0).max()
+print(f"noise of 1e-5: A = {small:.2f} with eps, {full:.2f} without")
+assert abs(with_eps / without - 1) < 1e-3 and small < 0.2 * full
+
+# %%
+plots.advantage_by_rightness(group_size=8)
+
+
+# %% [markdown]
+# ### Exercise 1 (★★☆, 5 min)
+#
+# $k$ of $G$ rollouts are right, $0<k<G$, rewards are 0/1, $\varepsilon = 0$. Write the advantage of a *right* one as a formula, without building the
+# group. (Mean, then the sum of squares, then the sample std.)
+
+# %% tags=["exercise"]
+def advantage_of_right(k, group_size):
+    ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.advantage_of_right(advantage_of_right)
+
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# The squares sum to $k(1-\frac kG)^2 + (G-k)(\frac kG)^2 = \frac{k(G-k)}{G}$.
+#
+# ```python
+# def advantage_of_right(k, group_size):
+#     std = math.sqrt(k * (group_size - k) / (group_size * (group_size - 1)))
+#     return (1 - k / group_size) / std
+# ```
+# </details>
+
+# %% [markdown]
+# ## 3 · From advantage to gradient
+#
+# The policy gradient says: raise the log-probability of what went better than expected, lower that of what went worse. Every
+# token of a rollout carries its rollout's advantage. In code the weight of a token is written as an **importance ratio**
+#
+# $$\rho_{i,t} = \frac{\pi_\theta(y_{i,t}\mid x, y_{i,<t})}{\pi_{\text{old}}(y_{i,t}\mid x, y_{i,<t})},\qquad
+# \ell_{i,t} = -\rho_{i,t}\,A_i,$$
+#
+# where $x$ is the question (with its prompt) and $\pi_\text{old}$ the policy that sampled. Right after sampling the two are the same and every ratio is 1. Its gradient is not
+# 0: $\nabla\rho = \rho\,\nabla\log\pi$.
+
+# %%
+def token_logps(policy, rollouts):
+    """(N, T) log pi(token | what precedes it) of the completions' tokens; gradients flow."""
+    T = rollouts.mask.shape[1]
+    # The logits at position t speak about token t + 1, so take those from the last prompt token on.
+    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
+    return out.logits[:, :-1].log_softmax(-1).gather(-1, rollouts.ids[:, -T:, None]).squeeze(-1)
+
+
+logps = token_logps(student, rollouts)
+certain = (logps[rollouts.mask.bool()].exp() > 0.9).float().mean()
+print(f"{certain:.0%} of all sampled tokens had a probability above 0.9")
+assert certain > 0.7
+row = 8 * g + int(rewards[8 * g : 8 * g + 8].argmin())  # a wrong answer of the group above
+n = int(rollouts.mask[row].sum())
+tokens = [tokenizer.decode([i]) for i in rollouts.ids[row, -rollouts.mask.shape[1] :][:n]]
+plots.token_strip(tokens, logps[row, :n].exp().tolist(), [0] * n, f"probability of each token; advantage {A[row]:+.2f}")
+
+# %% [markdown]
+# Most tokens are near certain, and with probability 1 there is nothing to push, $\nabla\log\pi \approx 0$. The gradient falls on the few tokens where
+# the student really chose. Averaged over each rollout's tokens and then over rollouts, the loss is:
+
+# %%
+ratio = torch.exp(logps - logps.detach())
+per_token = -ratio * A[:, None]
+loss = ((per_token * rollouts.mask).sum(1) / rollouts.mask.sum(1)).mean()
+to_logps, *to_weights = torch.autograd.grad(loss, [logps, *student.parameters()])
+norm = torch.stack([gradient.norm() for gradient in to_weights]).norm()
+print(f"loss {loss.item():+.1e}, norm of its gradient {norm:.3f}")
+
+assert (ratio == 1).all() and abs(loss.item()) < 1e-6 and norm > 0.05
+by_hand = -A[:, None] * rollouts.mask / rollouts.mask.sum(1, keepdim=True) / len(A)
+torch.testing.assert_close(to_logps, by_hand)  # on the first iteration GRPO is the plain policy gradient
+
+# %% [markdown]
+# **"My loss is 0. Is it broken?"** No. On the first iteration the loss *value* is minus the mean advantage, and advantages sum to 0 in
+# every group. Only the gradient tells.
+
+# %% [markdown]
+# **All of it in one view.** The *inspector*: choose a group, hover a token (or move to it by Tab and the arrow keys) to read its
+# probability, advantage and gradient. Colour by *gradient size*: it lights up only where the student really chose. Set *Advantage
+# divided by* to *none* for Dr. GRPO. (Without a kernel a still picture stands in: one group, one rollout; ignore the weight, it belongs to notebook 03.)
+
+# %%
+from thinktuning_lite.views.inspector import Inspector
+from thinktuning_lite.method.rollouts import Rollout
+
+ids = [row[-len(m) :][m.bool()].tolist() for row, m in zip(rollouts.ids, rollouts.mask)]
+seen = [Rollout(0, i // 8, asked[i // 8]["question"], rollouts.texts[i], t, [0] * len(t), logps[i, : len(t)].tolist(),
+                [1.0] * len(t), rewards[i].item(), A[i].item()) for i, t in enumerate(ids)]
+Inspector(seen, tokenizer).select(0, g)
+
+# %% [markdown]
+# ## 4 · Clip: how far one batch may move a token
+#
+# Sampling is slow, so one may want to take several gradient steps (*iterations*) on a batch. Then $\pi_\theta$ drifts away from $\pi_\text{old}$, and the ratios
+# from 1. The clip ends a token's push once its ratio has left $[1-\epsilon, 1+\epsilon]$ in the direction of the push (this $\epsilon$ is not the $\varepsilon$ of section 2):
+#
+# $$\ell_{i,t} = -\min\bigl(\rho_{i,t} A_i,\ \operatorname{clip}(\rho_{i,t}, 1-\epsilon, 1+\epsilon)\,A_i\bigr),\qquad \epsilon = 0.2$$
+
+# %%
+plots.clip_objective(epsilon=0.2)
+
+
+# %%
+def grpo_loss(logps, old, A, mask, epsilon=0.2):
+    """Clipped loss: logps, old, mask (N, T), A (N,); mean over each rollout's tokens, then over rollouts."""
+    ratio, A = torch.exp(logps - old), A[:, None]
+    per_token = -torch.min(ratio * A, ratio.clamp(1 - epsilon, 1 + epsilon) * A)
+    return ((per_token * mask).sum(1) / mask.sum(1)).mean()
+
+
+moved = copy.deepcopy(student)
+optimizer = torch.optim.Adam(moved.parameters(), lr=1e-4)
+old, table = None, []
+for iteration in range(1, 5):
+    logps = token_logps(moved, rollouts)
+    old = logps.detach() if old is None else old
+    loss = grpo_loss(logps, old, A, rollouts.mask)
+    torch.testing.assert_close(loss, G.grpo_loss(logps, old, A, rollouts.mask))  # the package's is the same
+    ratio = torch.exp(logps - old).detach()[rollouts.mask.bool()]
+    clipped = G.clip_fraction(torch.exp(logps - old), A, rollouts.mask).item()
+    table.append({"loss": loss.item(), "smallest ratio": ratio.min().item(),
+                  "largest ratio": ratio.max().item(), "clipped": clipped})
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+assert table[0]["clipped"] == 0 and table[0]["largest ratio"] == 1 and table[1]["clipped"] > 0
+pd.DataFrame(table, index=pd.RangeIndex(1, 5, name="iteration")).map("{:.3g}".format)
+
+
+# %% [markdown]
+# On iteration 1 nothing can be clipped: every ratio is exactly 1. From iteration 2 on it fires (with a learning rate raised on
+# purpose). The main run below takes one iteration a batch, so there the clip is idle.
+
+# %% [markdown]
+# ### Exercise 2 (★★☆, 6 min)
+#
+# Write $\partial\ell/\partial\log\pi_\theta$ of one token from its ratio, its advantage and $\epsilon$, without autograd. When exactly is it 0?
+
+# %% tags=["exercise"]
+def clip_slope(ratio, advantage, epsilon):
+    ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.clip_slope(clip_slope)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def clip_slope(ratio, advantage, epsilon):
+#     gone_far_enough = ratio > 1 + epsilon if advantage > 0 else ratio < 1 - epsilon
+#     return 0.0 if gone_far_enough else -ratio * advantage
+# ```
+# </details>
+
+# %% [markdown]
+# ## 5 · KL: how far from the start
+#
+# Many runs add $\beta\,\mathrm{KL}(\pi_\theta\,\|\,\pi_\text{ref})$ to the loss, to keep the policy near a frozen reference. Summing over the vocabulary is dear for a large
+# model, so the KL is estimated from the sampled token alone, with $p$ its probability under the policy and $q$ under the reference ($\mathrm{KL}=\sum_v p_v\log(p_v/q_v)$ over all tokens $v$, 0 if and only if the two agree):
+#
+# $$k_1 = \log\frac pq \qquad k_2 = \tfrac12\Bigl(\log\frac pq\Bigr)^2 \qquad k_3 = \frac qp - \log\frac qp - 1$$
+
+# %%
+plots.kl_estimators()
+
+# %% [markdown]
+# Our vocabulary is small, so nothing need be sampled: mean and spread of each estimator are sums over the vocabulary. Reference = the student; two
+# policies, the one that the four iterations above *moved far*, and one *moved near*, a tenth of the way there.
+
+# %%
+near = copy.deepcopy(student)
+with torch.no_grad():
+    for w, end in zip(near.parameters(), moved.parameters()):
+        w.lerp_(end, 0.1)
+
+
+@torch.no_grad()
+def log_probabilities(policy):
+    """(M, V) log-probabilities of the whole vocabulary at the M active positions of `rollouts`."""
+    T = rollouts.mask.shape[1]
+    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
+    return out.logits[:, :-1].double().log_softmax(-1)[rollouts.mask.bool()]
+
+
+log_q, table = log_probabilities(student), {}
+for where, policy in {"near": near, "far": moved}.items():
+    log_p = log_probabilities(policy)
+    p = log_p.exp()
+    exact = (p * (log_p - log_q)).sum(1).mean().item()
+    for name, k in {"k1": G.kl_k1, "k2": G.kl_k2, "k3": G.kl_k3}.items():
+        values = k(log_p, log_q)  # (M, V): what the estimator says, should this token be the sampled one
+        mean = (p * values).sum(1).mean().item()
+        std = ((p * values**2).sum(1).mean().item() - mean**2) ** 0.5
+        table[where, name] = {"exact KL": exact, "mean / exact": mean / exact, "std of one token / exact": std / exact,
+                              "smallest": values.min().item()}
+table = pd.DataFrame(table).T
+table.map("{:.3g}".format)
+
+# %%
+mean, std, smallest = table["mean / exact"], table["std of one token / exact"], table["smallest"]
+for where in ("near", "far"):
+    assert abs(mean[where, "k1"] - 1) < 1e-6 and abs(mean[where, "k3"] - 1) < 1e-6  # unbiased
+    assert smallest[where, "k1"] < 0 and min(smallest[where, "k2"], smallest[where, "k3"]) > -1e-9
+assert abs(mean["far", "k2"] - 1) > 1e-3  # k2 is biased
+lead = {where: std[where, "k1"] / std[where, "k3"] for where in ("near", "far")}
+print(f"the noise of k1 is {lead['near']:.1f} times that of k3 near the reference, {lead['far']:.1f} times far from it")
+assert lead["near"] > 3 and lead["far"] < lead["near"] / 2
+
+# %% [markdown]
+# As an *estimate* near the reference, $k_3$ is the best of the three: unbiased, and quiet. Far from it the lead is lost: a token that the policy has made
+# rare has a huge $q/p$, seldom sampled and then large. As a *loss* each does something else again, because `backward()` does not differentiate the sampling. The mean gradients,
+# by summing over the vocabulary:
+
+# %%
+state = int((log_p.exp() * (log_p - log_q)).sum(1).argmax())  # the position that moved most
+logits, ref = log_p[state].clone().requires_grad_(), log_q[state]
+
+
+def gradient(f):
+    return torch.autograd.grad(f(logits.log_softmax(0)), logits)[0]
+
+
+k1, k2, k3 = (gradient(lambda lp: (lp.exp().detach() * k(lp, ref)).sum()) for k in (G.kl_k1, G.kl_k2, G.kl_k3))
+forward = gradient(lambda lp: (lp.exp() * (lp - ref)).sum())  # of KL(policy || reference)
+reverse = gradient(lambda lp: (ref.exp() * (ref - lp)).sum())  # of KL(reference || policy)
+assert k1.abs().max() < 1e-12  # k1 as a loss: pure noise around 0
+torch.testing.assert_close(k2, forward)
+torch.testing.assert_close(k3, reverse)  # GRPO's k3 pulls by the other KL
+assert (forward - reverse).abs().max() > 1e-6
+
+
+# %% [markdown]
+# So $k_1$ as a loss does nothing, $k_2$ pulls by $\mathrm{KL}(\pi_\theta\|\pi_\text{ref})$, and GRPO's $k_3$ by $\mathrm{KL}(\pi_\text{ref}\|\pi_\theta)$. The authors' run has
+# $\beta = 0$, as TRL's default: no reference model in memory. So has ours.
+
+# %% [markdown]
+# ## 6 · Aggregation: from token losses to one number
+#
+# With $L_i$ tokens in rollout $i$ of $B$:
+#
+# | `how` | loss of the batch | used by |
+# |---|---|---|
+# | `grpo` (by sequence) | $\frac1B\sum_i\frac1{L_i}\sum_t \ell_{i,t}$ | the GRPO paper |
+# | `dapo` (by token) | $\sum_i\sum_t \ell_{i,t} \big/ \sum_i L_i$ | DAPO; TRL's default |
+# | `dr_grpo` (by a constant) | $\sum_i\sum_t \ell_{i,t} \big/ (B \cdot \text{budget})$ | Dr. GRPO |
+#
+# By sequence, a long wrong answer spreads its blame over many tokens, and a short right one concentrates its praise. What that does to length
+# shows in a toy with an exact answer: a policy ends with probability $s$ at each token, so its lengths are geometric with mean
+# $1/s$; one $s$ for right answers ($A=+1$), one for wrong ones ($A=-1$). Nothing rewards length. The expected gradient is summed exactly:
+
+# %%
+def mean_lengths(how, updates=60, start=20.0, learning_rate=0.1):
+    """Mean length of right and of wrong answers over exact gradient-ascent updates of the toy."""
+    L = torch.arange(1, 2001, dtype=torch.float64)
+    A = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    weight = 1 / L if how == "by sequence" else torch.full_like(L, 1 / start)
+    logit = torch.full((2, 1), -math.log(start - 1), dtype=torch.float64)  # s = sigmoid(logit)
+    history = []
+    for _ in range(updates):
+        history.append(1 / logit.sigmoid().flatten())
+        logit.requires_grad_()
+        logp = (L - 1) * torch.nn.functional.logsigmoid(-logit) + torch.nn.functional.logsigmoid(logit)
+        expected = (logp.exp().detach() * weight * A * logp).sum()
+        logit = (logit + learning_rate * torch.autograd.grad(expected, logit)[0]).detach()
+    return dict(zip(("right", "wrong"), torch.stack(history, 1).tolist()))
+
+
+drift = {how: mean_lengths(how) for how in ("by sequence", "by token, or by a constant")}
+for how, both in drift.items():
+    print(f"{how}: right 20 -> {both['right'][-1]:.1f}, wrong 20 -> {both['wrong'][-1]:.1f} tokens")
+seq, tok = drift.values()
+assert seq["right"][-1] < 19 and seq["wrong"][-1] > 21  # by sequence: right shorter, wrong longer
+assert abs(tok["right"][-1] - 20) < 1e-3 and abs(tok["wrong"][-1] - 20) < 1e-3
+plots.length_drift(drift)
+
+
+# %% [markdown]
+# The reason in one line: the expected push on the end-of-turn logit is $A\,\mathbb E[w_L(1 - sL)]$, which is 0 for a constant weight ($\mathbb E L = 1/s$) and
+# $A\,(\mathbb E[1/L] - s) \ne 0$ for $w_L = 1/L$. The main run uses `grpo`, as the paper does; its answers are short, so little drift is to be expected.
+
+# %% [markdown]
+# ### Exercise 3 (★★☆, 5 min)
+#
+# A batch has completions of `lengths` tokens. Write the weight of one token of a completion of `length` tokens in the batch's loss,
+# $\partial\,\text{loss}/\partial\ell_{i,t}$, for each `how`.
+
+# %% tags=["exercise"]
+def token_weight(length, lengths, how, budget):
+    ...  # your code: how is "grpo", "dapo" or "dr_grpo"
+
+
+# %% tags=["exercise-check"]
+check.token_weight(token_weight)
+
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def token_weight(length, lengths, how, budget):
+#     if how == "grpo":
+#         return 1 / (len(lengths) * length)
+#     if how == "dapo":
+#         return 1 / sum(lengths)
+#     return 1 / (len(lengths) * budget)
+# ```
+# </details>
+
+# %% [markdown]
+# ## 7 · The loop
+#
+# Everything above, in order: sample groups, reward, compare, push, repeat. `permute=True` deals the advantages out at random: the same rollouts,
+# the same loss, the same sizes of push, but no longer tied to who was right. It is the negative control (24 steps instead of 40, to save time).
+
+# %%
+def push(policy, optimizer, rollouts, A, iterations):
+    """Push every token by its rollout's advantage, once or several times.
+
+    Returns the log-probs before the last step and before the first, and the gradient's norm.
+    """
+    old = None
+    for _ in range(iterations):
+        logps = token_logps(policy, rollouts)
+        old = logps.detach() if old is None else old  # of the policy that sampled
+        loss = grpo_loss(logps, old, A, rollouts.mask)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        optimizer.step()
+    return logps.detach(), old, norm.item()
+
+
+# %%
+def step_diagnostics(rollouts, rewards, A, group, logps, old):
+    """What a step must be judged by."""
+    mask, ratio = rollouts.mask, torch.exp(logps - old)
+    active = mask.bool()
+    ended = (rollouts.ids[:, -mask.shape[1] :] == tokenizer.eos_token_id).any(1)
+    return {
+        "reward": rewards.mean().item(),
+        "zero std": (rewards.view(-1, group).std(1) == 0).float().mean().item(),
+        "truncated": 1 - ended.float().mean().item(),
+        "clipped": G.clip_fraction(ratio, A, mask).item(),
+        "largest ratio": ratio[active].max().item(),
+        "entropy": -old[active].mean().item(),  # mean of -log p over sampled tokens
+        "tokens": mask.sum(1).float().mean().item(),
+    }
+
+
+# %%
+def train(policy, rows, n_steps, *, seed=0, prompts=8, group=8, learning_rate=5e-5, iterations=1,
+          max_new_tokens=64, permute=False):
+    """GRPO on `policy`, in place. Returns one dict of diagnostics a step, and every sampled text."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate)
+    log, texts = [], []
+    for _ in range(n_steps):
+        # 1. A group of rollouts for each question, a reward for each rollout.
+        questions = rng.sample(rows, prompts)
+        rollouts = sample(policy, [q["question"] for q in questions], group, max_new_tokens)
+        rewards = reward(rollouts.texts, [q["answer"] for q in questions for _ in range(group)])
+
+        # 2. Better or worse than the rest of its group?
+        A = advantages(rewards, group)
+        if permute:
+            A = A[torch.randperm(len(A))]
+
+        # 3. Push, and take note.
+        logps, old, norm = push(policy, optimizer, rollouts, A, iterations)
+        log.append(step_diagnostics(rollouts, rewards, A, group, logps, old) | {"grad norm": norm})
+        texts += rollouts.texts
+    return log, texts
+
+
+# %%
+import time
+
+N_STEPS, CONTROL_STEPS = steps(40, 3), steps(24, 2)
+trained, control = copy.deepcopy(student), copy.deepcopy(student)
+began = time.perf_counter()
+log, texts = train(trained, train_rows, N_STEPS)
+print(f"{N_STEPS} steps in {time.perf_counter() - began:.0f} s")
+control_log, control_texts = train(control, train_rows, CONTROL_STEPS, permute=True)
+
+# %% [markdown]
+# Training reward jumps about: each step asks other questions. So the three policies answer the same validation questions, which training never
+# saw, several times each. The interval is over questions, and before and after are compared question by question.
+
+# %%
+SAMPLES = steps(3, 1)  # of each validation question
+asked = validation_rows[: steps(300, 60)]
+
+
+def share_right(policy, samples=SAMPLES, temperature=1.0):
+    """Share right of each validation question, (questions,), and the sampled texts."""
+    scores, texts = E.evaluate(policy, tokenizer, asked * samples, temperature=temperature, seed=1, max_new_tokens=64)
+    return torch.tensor(scores.correct, dtype=torch.float).view(samples, -1).mean(0), texts
+
+
+def interval(x):
+    """Mean and half-width of its 95 % interval over questions."""
+    return x.mean().item(), 1.96 * x.std().item() / math.sqrt(len(x))
+
+
+before, after, permuted = share_right(student), share_right(trained), share_right(control)
+greedy = {name: share_right(policy, 1, 0.0) for name, policy in (("before", student), ("after", trained))}
+plots.reward_and_accuracy(
+    {"GRPO": [r["reward"] for r in log], "permuted": [r["reward"] for r in control_log]},
+    {"GRPO": interval(after[0]), "permuted": interval(permuted[0])}, interval(before[0]), greedy["before"][0].mean().item(),
+)
+
+# %%
+gain, half = interval(after[0] - before[0])
+control_gain, control_half = interval(permuted[0] - before[0])
+greedy_gain = (greedy["after"][0] - greedy["before"][0]).mean()
+print(f"GRPO:     {100 * gain:+.1f} ± {100 * half:.1f} points at T = 1, {100 * greedy_gain:+.1f} greedy")
+print(f"permuted: {100 * control_gain:+.1f} ± {100 * control_half:.1f} points at T = 1")
+if not smoke():  # three steps teach nothing
+    assert gain - half > 0.02, "GRPO improves"
+    assert control_gain < gain / 2 and control_gain - control_half < 0.02, "with permuted advantages that vanishes"
+
+# %% [markdown]
+# The control loses: random pushes only do damage. (In the figure, thin: each step; thick: mean of the last ten.)
+#
+# **What improved?** Split the questions: those with a *product* (two digits times one), which this student only guesses, and those of
+# sums alone, which it works out.
+
+# %%
+product = torch.tensor([row["product"] for row in asked])
+split = {}
+for name, which in (("with a product", product), ("sums alone", ~product)):
+    change, half = interval((after[0] - before[0])[which])
+    split[name] = {
+        "questions": int(which.sum()), "T = 1: before": before[0][which].mean().item(), "after": after[0][which].mean().item(),
+        "change": change, "±": half,
+        "greedy: before": greedy["before"][0][which].mean().item(), "after ": greedy["after"][0][which].mean().item(),
+    }
+split = pd.DataFrame(split).T
+if not smoke():
+    assert split["change"].iloc[0] - split["±"].iloc[0] > 0.02 and abs(split["change"].iloc[1]) < split["±"].iloc[1]
+split.style.format("{:.2f}").format("{:.0f}", subset="questions")
+
+
+# %% [markdown]
+# Products did; of sums no gain is shown. In products greedy answers gain more than sampled ones: where two guesses are close, a small push swaps them. Which two?
+# Take the questions that greedy answers now get right and did not before:
+
+# %%
+def product_error(text):
+    """By how much a response is off at its product; None if it states none."""
+    said = re.search(r"(\d+)\*(\d+)=(\d+)", text)
+    return int(said[3]) - int(said[1]) * int(said[2]) if said else None
+
+
+flipped = [i for i in range(len(asked)) if product[i] and greedy["after"][0][i] > greedy["before"][0][i]]
+ten_off = sum(abs(product_error(greedy["before"][1][i]) or 0) == 10 for i in flipped)
+share = {when: x[0][flipped].mean().item() for when, x in (("before", before), ("after", after))}
+print(f"{len(flipped)} questions with a product turned right; before, {ten_off} of them were off by just ten")
+print(f"at T = 1 they were answered right in {share['before']:.0%} of samples before, {share['after']:.0%} after")
+if not smoke():
+    assert ten_off > 0.7 * len(flipped) > 10
+
+# %% [markdown]
+# The student forgot the carry (or added one too many), most of the time but not always. GRPO saw both guesses, and the reward told them
+# apart. It moves probability between answers that are *already sampled*; section 10 asks about one that is not.
+
+# %% [markdown]
+# ## 8 · Diagnosis: is this run healthy?
+#
+# Reward alone does not say. The columns to look at after every run, what to expect and what should worry you:
+
+# %%
+run = pd.DataFrame(log)
+rules = {  # column: (expected, suspicious)
+    "zero std": ("0 to 50 %", "near 100 %: all too easy, all too hard, or the reward never finds an answer"),
+    "truncated": ("near 0 %", "above a few %: no final answer, reward silently 0; raise the token budget"),
+    "clipped": ("0 % at one iteration", "above 20 %: too many iterations or too large steps"),
+    "largest ratio": ("1 at one iteration", "not 1 there: sampler and trainer disagree about probabilities"),
+    "grad norm": ("steady, below a few units", "0: no group with a difference; rising: learning rate too high"),
+    "entropy": ("falls slowly", "rises: falling apart; falls to 0: no exploration left"),
+    "tokens": ("steady", "grows into the budget, or shrinks to nothing"),
+}
+third = max(1, len(run) // 3)
+pd.set_option("display.max_colwidth", None)
+table = pd.DataFrame({c: (run[c][:third].mean(), run[c][-third:].mean(), *r) for c, r in rules.items()},
+                     index=["first third", "last third", "expected", "suspicious"]).T
+assert (run["clipped"] == 0).all() and (run["largest ratio"] == 1).all()
+assert run["truncated"].mean() < 0.02 and run["grad norm"].between(1e-3, 10).all() and run["zero std"].mean() < 0.7
+table.map(lambda x: f"{x:.3f}" if isinstance(x, float) else x)
+
+# %% [markdown]
+# ### Exercise 4 (★★☆, 5 min)
+#
+# Four runs of four steps, each broken on purpose in one way. Which is which? The faults: `"truncated"` (the token budget is too small), `"wrong answers"`
+# (the data's answer column is wrong), `"learning rate"` (far too high), `"too many iterations"` (on each batch, with a raised learning rate).
+
+# %%
+wrong_answers = [row | {"answer": "-1"} for row in train_rows]
+broken = {
+    "A": dict(rows=train_rows, max_new_tokens=10),
+    "B": dict(rows=wrong_answers),
+    "C": dict(rows=train_rows, learning_rate=1e-2),
+    "D": dict(rows=train_rows, iterations=4, learning_rate=3e-4),
+}
+shown = {}
+for name, fault in broken.items():
+    steps_of_run, _ = train(copy.deepcopy(student), n_steps=steps(4, 2), prompts=4, **fault)
+    first, last = steps_of_run[0], steps_of_run[-1]
+    shown[name] = {"reward, first step": first["reward"], "reward, last step": last["reward"]}
+    shown[name] |= {column: max(s[column] for s in steps_of_run) for column in list(rules)[:5]}
+pd.DataFrame(shown).T.map("{:.2f}".format)  # beyond the rewards: the largest value in any step
+
+# %% tags=["exercise"]
+faults = {"A": ..., "B": ..., "C": ..., "D": ...}  # your answer
+
+# %% tags=["exercise-check"]
+check.diagnosis(faults)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# A and B have reward 0, zero std everywhere and no gradient; only `truncated` tells them apart. C starts like a healthy run and loses its reward within
+# four steps. D is the only one whose ratio leaves 1, and its clip fires.
+#
+# ```python
+# faults = {"A": "truncated", "B": "wrong answers", "C": "learning rate", "D": "too many iterations"}
+# ```
+# </details>
+
+# %% [markdown]
+# ## 9 · The same step through TRL
+#
+# From here on TRL's `GRPOTrainer` does this work, with everything that a large model needs around it. Is it the same step? Let TRL sample a batch, then
+# compute advantages, loss and the gradient of every weight both ways: on the first iteration, and on the second, where the ratios differ from 1. (The
+# underscored methods are TRL's inside; this is trl 1.16.0.)
+
+# %%
+import warnings
+
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names inside TRL that will change
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+policy = copy.deepcopy(student)
+config = GRPOConfig(
+    output_dir=tempfile.mkdtemp(), per_device_train_batch_size=32, num_generations=8, num_iterations=2,
+    max_completion_length=64, temperature=1.0, loss_type="grpo", beta=0.0, epsilon=0.2, seed=0, use_cpu=True, bf16=False,
+    gradient_checkpointing=False, report_to="none", save_strategy="no", disable_tqdm=True, log_level="error",
+)
+questions = Dataset.from_list(E.as_prompts(train_rows[:4]))
+trainer = GRPOTrainer(policy, correctness_reward, config, questions, processing_class=tokenizer)
+trainer.current_gradient_accumulation_steps = 1
+policy.train()
+batch = trainer._generate_and_score_completions([row for row in questions for _ in range(8)])
+
+theirs = Rollouts(
+    torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1), torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+    batch["completion_mask"], tokenizer.batch_decode(batch["completion_ids"], skip_special_tokens=True),
+)
+A = advantages(reward(theirs.texts, [row["answer"] for row in train_rows[:4] for _ in range(8)]), 8)
+torch.testing.assert_close(A, batch["advantages"])
+assert A.abs().max() > 0  # else the comparison below would compare zeros
+defaults = GRPOConfig.__dataclass_fields__
+assert defaults["loss_type"].default == "dapo" and defaults["beta"].default == 0  # as said in 5 and 6
+
+# %%
+weights = list(policy.parameters())
+old = token_logps(policy, theirs).detach()
+for iteration in (1, 2):
+    logps = token_logps(policy, theirs)
+    our_loss, trl_loss = grpo_loss(logps, old, A, theirs.mask), trainer._compute_loss(policy, batch)
+    ours, trls = torch.autograd.grad(our_loss, weights), torch.autograd.grad(trl_loss, weights)
+    torch.testing.assert_close(our_loss, trl_loss, rtol=1e-4, atol=1e-6)
+    size = max(t.abs().max() for t in trls)
+    gap = max((o - t).abs().max() for o, t in zip(ours, trls)) / size
+    largest = torch.exp(logps - old)[theirs.mask.bool()].max()
+    print(f"iteration {iteration}: loss {our_loss:+.6f} (ours), {trl_loss:+.6f} (TRL); largest ratio {largest:.2f}; "
+          f"gradients differ by {gap:.0e} of the largest entry")
+    assert size > 1e-5 and gap < 1e-4
+    with torch.no_grad():  # a step, so that the second iteration has something to clip
+        for w, gradient_of_w in zip(weights, ours):
+            w -= 0.1 * gradient_of_w
+
+# %% [markdown]
+# ## 10 · What GRPO cannot do
+#
+# This student never reflects: it writes `\boxed{n}` and stops. The same weights *can* go on to a new paragraph and check their answer, in another role
+# ([00_start_here](00_start_here.ipynb)), and that would mend most wrong answers. Can GRPO find it by itself? An advantage needs a rollout. So count, in everything
+# sampled since section 7, the responses that go on after their answer:
+
+# %%
+REVIEWS = re.compile(r"\\boxed\{[^}]*\}\n\n")
+sampled = {"before": before[1], "while training": texts, "after": after[1], "control": control_texts + permuted[1]}
+counts = pd.DataFrame({
+    name: {"responses": len(t), "go on after the answer": sum(bool(REVIEWS.search(x)) for x in t),
+           "a reflective word anywhere": sum(bool(E.REFLECTION.search(x)) for x in t)}
+    for name, t in sampled.items()
+}).T
+total, seen, stray = counts.sum()
+bound = 1 - 0.05 ** (1 / total)
+print(f"{seen} of {total} go on after the answer, so with 95 % confidence at most {bound:.4%} do (3 / n = {3 / total:.4%})")
+assert seen == 0 and math.isclose(bound, 3 / total, rel_tol=0.01)
+assert smoke() or stray < 0.005 * total  # at temperature 1 a stray word does get into a sum now and then
+counts
+
+
+# %% [markdown]
+# That is the **rule of three**: a behaviour of probability $p$ stays unseen in $n$ responses with probability $(1-p)^n$; setting this to 5 % gives $p \approx 3/n$. Counting
+# can say no more. But the model itself can be asked for the probability that, where it stopped, it had gone on to a new paragraph, which is how reflection begins:
+
+# %%
+@torch.no_grad()
+def entry_probability(policy, rollouts):
+    """Mean probability of a blank line in place of the end-of-turn token, over the rollouts that ended."""
+    T = rollouts.mask.shape[1]
+    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
+    ends = (rollouts.ids[:, -T:] == tokenizer.eos_token_id) & rollouts.mask.bool()
+    return out.logits[:, :-1][ends].softmax(-1)[:, tokenizer.convert_tokens_to_ids("\n\n")].mean().item()
+
+
+p_before, p_after = entry_probability(student, rollouts), entry_probability(trained, rollouts)
+print(f"probability of the first reflective token: {p_before:.1e} before, {p_after:.1e} after GRPO")
+print(f"on average one response in {1 / p_before:,.0f}; at 64 responses a step, one step in {1 / p_before / 64:,.0f}")
+assert p_before < 1e-4 and p_after < 1e-4 and 1 / p_before / 64 > 10 * N_STEPS
+
+
+# %% [markdown]
+# A behaviour that is never sampled has no advantage, and what has no advantage is not learned: no learning rate, group size or
+# patience within reach changes that. Somebody has to put it into the group. [02_teacher_guidance](02_teacher_guidance.ipynb) does.
+
+# %% [markdown]
+# ### Exercise 5 (★☆☆, 4 min)
+#
+# How many responses must be sampled so that a behaviour of probability $p$ shows at least once with 95 % certainty? Exact, for any $p$ between 0 and 1, no need to round. Then put in
+# `p_before`.
+
+# %% tags=["exercise"]
+def samples_to_see(p):
+    ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.samples_to_see(samples_to_see)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# $1-(1-p)^n \ge 0.95 \iff n \ge \log 0.05/\log(1-p)$. `log1p` keeps it exact for tiny $p$.
+#
+# ```python
+# def samples_to_see(p):
+#     return math.log(0.05) / math.log1p(-p)
+# ```
+# </details>
+
+# %% [markdown]
+# ## Code map and what comes next
+#
+# | here | in the package |
+# |---|---|
+# | `advantages`, `grpo_loss`, ratio, clip, KL, aggregation | `thinktuning_lite/grpo.py`, with Dr. GRPO, DAPO and the loss beside TRL's in `tests/test_grpo.py` |
+# | `reward` | `thinktuning_lite/rewards.py` (`correctness_reward`, for real answers too) |
+# | `share_right` | `thinktuning_lite/evaluate.py` |
+# | the loop | `thinktuning_lite/trainer.py`: `ThinkTuningTrainer`, TRL's `GRPOTrainer` with a teacher |
+# | figures, checks | `thinktuning_lite/plots.py`, `thinktuning_lite/checks/grpo.py` |
+#
+# Next: [02_teacher_guidance](02_teacher_guidance.ipynb), where a teacher writes into a few rollouts of each group what the student would never sample.

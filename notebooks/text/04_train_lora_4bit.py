@@ -1,0 +1,466 @@
+# Made from 04_train_lora_4bit.ipynb by python -m thinktuning_lite.lessons.stamp, to read its changes: edit the notebook.
+
+# %% [markdown]
+# <!-- badge --><a href="https://colab.research.google.com/github/OWNER/thinktuning_lite/blob/main/notebooks/04_train_lora_4bit.ipynb"><img src="https://colab.research.google.com/assets/colab-badge.svg" alt="Open in Colab"></a>
+#
+# # LoRA on a 4-bit base: the same cells on one GPU and on two CPU cores
+#
+# **Claim.** With LoRA, one 4-bit base plays student, teacher and reference, and after training the teacher is still the untouched
+# base to the last bit; the reward of the student's own rollouts rises in every seed; and the saved adapter, loaded in a new
+# process, gives the very same greedy answers.
+#
+# **You need to know** what guidance and AAS do ([02_teacher_guidance](02_teacher_guidance.ipynb),
+# [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb)).
+#
+# **Time:** 2.4 min, 1.2 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+
+# %% tags=["setup"]
+#@title Set-up: run this cell first
+# stamped by python -m thinktuning_lite.lessons.stamp
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+REPO = "OWNER/thinktuning_lite"
+if find_spec("thinktuning_lite") is None:
+    home = Path("..").resolve()
+    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():
+        home = Path("thinktuning_lite_repo").resolve()  # no checkout around: Colab and the like
+        if not home.exists() and REPO.startswith("OWNER/"):
+            raise RuntimeError("Set REPO above to the owner/name of this notebook's repository.")
+        if not home.exists():
+            address = f"https://github.com/{REPO}"
+            subprocess.run(["git", "clone", "--quiet", "--depth=1", address, home], check=True)
+    sys.path.insert(0, str(home))
+from thinktuning_lite.lessons.setup import prepare
+
+prepare()
+
+# %% [markdown]
+# ## 1. What this machine can do
+#
+# Nothing is inferred from a version number: each line was tried, forward and backward, on this machine. What works decides
+# precision, quantization, optimizer and attention, and with the memory the *preset*: without a CUDA GPU, the tiny classroom.
+
+# %%
+from IPython.display import Markdown
+
+from thinktuning_lite.experiments import presets
+from thinktuning_lite.experiments.runs import quiet
+from thinktuning_lite.models.machine import probe
+
+quiet()
+machine = probe()
+preset = presets.preset_for(machine)
+Markdown(f"{machine.table()}\n\nThe preset for it: **{preset}**")
+
+# %% [markdown]
+# ## 2. Settings that go together
+#
+# The `paper` column is the authors' run: 3B, all weights, 128 prompts of 5 rollouts a step, no KL, clip 0.2, the guided fraction
+# falling from 0.1 to 0.01 over 8 steps. The GPU presets are one-card settings. **LoRA changes one number**: its best learning rate
+# is about ten times that of full fine-tuning, for policy gradients too, where even a small rank loses nothing (Schulman et al., *LoRA Without
+# Regret*, 2025). So $10^{-6}$ becomes $10^{-5}$. (The tiny preset's was found on training reward and validation: so small a
+# model takes far more.)
+# None of the GPU presets has been run by us; the memory plan below is what they rest on.
+
+# %%
+from math import isclose
+
+import pandas as pd
+
+pd.set_option("display.max_colwidth", None)
+names = ("learning_rate", "num_generations", "per_device_train_batch_size", "gradient_accumulation_steps",
+         "max_completion_length", "max_steps", "shaping", "guided_fraction", "guided_fraction_end", "guidance_steps")
+columns = {}
+for name, settings in presets.PRESETS.items():
+    given = {k: settings.get(k, "") for k in ("model", "quantization", "lora_rank")}
+    given["lora_rank"] = settings.get("lora_rank", 16) or "all weights"
+    columns[name] = given | {k: settings["training"].get(k, "") for k in names}
+    rollouts = settings["training"]["per_device_train_batch_size"] * settings["training"]["gradient_accumulation_steps"]
+    columns[name]["prompts a step"] = rollouts // settings["training"]["num_generations"]
+assert columns["paper"]["prompts a step"] == 128
+assert isclose(columns["t4"]["learning_rate"], 10 * columns["paper"]["learning_rate"])
+pd.DataFrame(columns).astype(str)
+
+# %% [markdown]
+# ## 3. The base, in four bits
+#
+# NF4 (QLoRA, Dettmers et al., 2023) replaces each weight $w$ of a linear layer by the nearest of 16 levels, quantiles of a normal
+# distribution, times a scale shared by 64 neighbours:
+#
+# $$w \approx s_{b}\, q_{k}, \qquad k \in \{0, \dots, 15\} \text{ (4 bits)}, \qquad s_b = \max_{i \in b} |w_i| \text{ (stored in one byte)}$$
+#
+# Embeddings and norms stay as they are. Computing happens in full: a layer's weights are expanded when needed, and the gradient
+# passes *through* them but never *into* them.
+
+# %%
+from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.models.load import load_policy
+
+run = presets.resolve({"preset": preset, "training": {"output_dir": "../runs/notebook04"}})
+source = TINY_CLASSROOM if run.is_tiny else run.model
+quantization = run.quantization or machine.quantization
+base, tokenizer = load_policy(source, machine, quantization=quantization)
+print(f"{run.model}: {base.num_parameters() / 1e6:.2f} M parameters, {base.get_memory_footprint() / 1e6:.2f} MB, {quantization}")
+
+
+# %% [markdown]
+# ### Exercise 1 (★☆☆, 3 min)
+#
+# Write `nf4_bytes(n)`: the bytes that `n` weights take in NF4, the one-byte scale of every 64 included.
+
+# %% tags=["exercise"]
+def nf4_bytes(n):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+from thinktuning_lite.lessons.checks import training as check
+
+check.nf4_bytes(nf4_bytes)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def nf4_bytes(n):
+#     return n / 2 + n / 64
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 4. The adapter
+#
+# Beside each frozen layer $W$ (outputs $d$, inputs $k$) stand two thin trainable matrices, in float32:
+#
+# $$y = W x + \tfrac{\alpha}{r}\, B A x, \qquad A \in \mathbb{R}^{r \times k} \text{ (random)}, \qquad B \in \mathbb{R}^{d \times r} \text{ (zero at the start)}$$
+#
+# With $B = 0$ the student *is* the base when training begins. All linear layers inside the blocks get one, whatever their
+# architecture calls them. (TRL would cast adapters of 4-bit models to bf16, whose steps near 1 are 0.008 wide: at small learning
+# rates most updates round to nothing. `ThinkTuningTrainer` keeps them in float32.)
+
+# %%
+from thinktuning_lite.models.lora import lora_config
+
+config = lora_config(base, run.lora_rank, run.lora_alpha)
+print(f"rank {config.r}, alpha {config.lora_alpha}, on {', '.join(sorted(config.target_modules))}")
+
+
+# %% [markdown]
+# ### Exercise 2 (★☆☆, 3 min)
+#
+# Write `lora_parameters(inputs, outputs, r)`: how many trainable parameters LoRA adds to one linear layer.
+
+# %% tags=["exercise"]
+def lora_parameters(inputs, outputs, r):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.lora_parameters(lora_parameters)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def lora_parameters(inputs, outputs, r):
+#     return r * (inputs + outputs)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Will it fit?
+#
+# Before hours of training, minutes of arithmetic: `planner.plan` adds up a process's memory by part, from the config alone. The
+# parts of the preset chosen above:
+
+# %%
+plan = run.memory_plan(machine)
+Markdown(plan.table())
+
+# %% [markdown]
+# Two things surprise. The **logits** are small, though a vocabulary has 128,000 entries: TRL scores the tokens in tiles and never holds
+# all logits. And the **teacher costs no second model**: with LoRA it is the base with the adapter off. For a real size, the shape of
+# Llama-3.2-3B with 8 rollouts of 512 + 1,024 tokens, in three settings:
+
+# %%
+from transformers import LlamaConfig
+
+from thinktuning_lite.views import plots
+from thinktuning_lite.models.planner import GPUS, largest
+from thinktuning_lite.models.planner import plan as predict
+
+llama_3b = LlamaConfig(vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28,
+                       num_attention_heads=24, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True)
+plans = {
+    "4-bit, adapter off": predict(llama_3b, micro_batch=2),
+    "4-bit, second model": predict(llama_3b, micro_batch=2, teacher="second model"),
+    "bf16, adapter off": predict(llama_3b, micro_batch=2, quantization="none"),
+}
+assert plans["4-bit, adapter off"].peak < plans["4-bit, second model"].peak < plans["bf16, adapter off"].peak
+for card in ("T4 16 GB", "L4 24 GB"):
+    best = largest(GPUS[card], llama_3b)
+    print(f"{card}: up to {best.micro_batch} rows trained on and {best.rows} rollouts sampled at a time")
+cards = {name: GPUS[name] for name in ("T4 16 GB", "L4 24 GB")}
+plots.memory_bars({name: p.worst() | {"CUDA and slack": p.on_gpu - p.peak} for name, p in plans.items()}, cards)
+
+
+# %% [markdown]
+# ### Exercise 3 (★★☆, 5 min)
+#
+# Sampling keeps the keys and the values of every token in every layer. Write `cache_bytes(layers, heads, width, tokens, rows)`: the
+# bytes of that cache in bf16, for `rows` rollouts of `tokens` tokens, with `heads` key-value heads of `width` numbers each.
+
+# %% tags=["exercise"]
+def cache_bytes(layers, heads, width, tokens, rows):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.cache_bytes(cache_bytes)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def cache_bytes(layers, heads, width, tokens, rows):
+#     return 2 * layers * heads * width * tokens * rows * 2
+# ```
+#
+# </details>
+
+# %%
+said = predict(llama_3b, group_size=8, prompt_tokens=512, completion_tokens=1024).phases["sampling"]["KV cache"]
+assert said == 2 * 28 * 8 * 128 * (512 + 1024) * 8 * 2
+print(f"the planner's KV cache for 8 rollouts: {said / 1e9:.2f} GB")
+
+# %% [markdown]
+# ## 6. Train
+#
+# `train.build` puts model, data, teacher and trainer together from the run; GSM8K for the GPU presets (by its Hub name, validation
+# held out by the hash of the question, over-long prompts dropped and counted), the word problems for the tiny one. First the
+# base's log-probabilities on some fixed tokens, to compare with later:
+
+# %%
+import torch
+
+ids = torch.arange(6, 54, device=base.device).view(2, 24)
+
+
+def log_probs(model):
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        out = model(input_ids=ids).logits.log_softmax(-1)
+    model.train(was_training)
+    return out
+
+
+untouched = log_probs(base)
+del base  # the trainer loads its own
+
+# %%
+import dataclasses
+
+from IPython.display import display
+
+from thinktuning_lite.views.live import LiveView
+from thinktuning_lite.lessons.runtime import smoke, steps
+
+if run.is_tiny:
+    short = {"max_steps": steps(24, 2), "guidance_steps": steps(18, 1), "save_strategy": "no"}
+    run = dataclasses.replace(run, training=run.training | short)
+line = display("starting ...", display_id=True)
+trainer = train.train(run, machine, callbacks=[LiveView(), train.Live(lambda rows, text: line.update(text))])
+
+# %% [markdown]
+# ## 7. One base, three roles
+#
+# Student: adapter on. Teacher, and the KL reference when there is one: adapter off. Is the teacher still what it was?
+
+# %%
+policy = trainer.accelerator.unwrap_model(trainer.model)
+student = log_probs(policy)
+with policy.disable_adapter():
+    teacher = log_probs(policy)
+moved = (student - untouched).abs().max().item()
+same = torch.equal(teacher, untouched)
+print(f"teacher equals the untouched base to the last bit: {same}; student moved by up to {moved:.2f} nats")
+assert same and moved > 0
+
+# %% [markdown]
+# ## 8. Is it healthy?
+#
+# The usual questions to a run, with what to expect. Means over the last third of the steps:
+
+# %%
+history = [row for row in trainer.state.log_history if "loss" in row]
+last = history[-max(1, len(history) // 3) :]
+expected = {
+    "frac_reward_zero_std": "groups without advantage: below 0.7, or problems are too easy or too hard",
+    "completions/clipped_ratio": "cut off by the budget: below 0.1, or raise max_completion_length",
+    "grad_norm": "gradient norm: steady; a jump by 10 is a warning",
+    "guidance/fraction": "guided share while guidance is on",
+    "guidance/format_failures": "replies thrown away: near 0, or mend the teacher's prompt",
+    "guidance/weight/teacher": "AAS weight of the teacher's tokens: near 1; far off only for unlikely tokens",
+    "seconds/teach": "seconds for teaching",
+    "seconds/generate": "seconds for sampling",
+}
+found = {name: [row[name] for row in last if row.get(name) is not None] for name in expected}
+table = {name: [f"{sum(v) / len(v):.3g}" if v else "none", expected[name]] for name, v in found.items()}
+b = {n: p.detach().norm().item() for n, p in policy.named_parameters() if "lora_B" in n}
+table["LoRA B, smallest norm"] = [f"{min(b.values()):.3g}", "above 0: every adapter got a gradient (all zero is an error)"]
+assert min(b.values()) > 0
+pd.DataFrame(table, index=["value", "what it should be"]).T
+
+
+# %% [markdown]
+# ## 9. Not one seed
+#
+# The same run with two more seeds, side by side (on a GPU, where a run is hours, this is left to you). Under guidance the reward
+# holds the teacher's answers too, so what counts is the reward of the student's *own* rollouts:
+
+# %%
+def own(rows):
+    return [row["guidance/reward/own"] for row in rows]
+
+
+curves = {0: history}
+if run.is_tiny and not smoke():
+    curves |= train.train_seeds(run, [1, 2])
+n = max(1, len(history) // 4)
+for seed, rows in curves.items():
+    first, end = sum(own(rows)[:n]) / n, sum(own(rows)[-n:]) / n
+    print(f"seed {seed}: own reward {first:.2f} in the first {n} steps, {end:.2f} in the last {n}")
+    if run.is_tiny and not smoke():
+        assert end > first
+plots.learning_curves({"ThinkTuning, LoRA on NF4": list(curves.values())})
+
+# %% [markdown]
+# And on problems that no run has trained on, sampled at temperature 1, adapter off (before) and on (after), seed 0:
+
+# %%
+from thinktuning_lite.classroom import sample as evaluate
+
+if run.is_tiny:
+    held = evaluate.load_tiny_set("validation")[: steps(200, 16)]
+    after, _ = evaluate.evaluate(policy, tokenizer, held, seed=0)
+    with policy.disable_adapter():
+        before, _ = evaluate.evaluate(policy, tokenizer, held, seed=0)
+    a, b = (s.summary() for s in (after, before))
+    print(f"right {b['accuracy']:.0%} -> {a['accuracy']:.0%}; worked route {b['worked_route']:.0%} -> {a['worked_route']:.0%}; "
+          f"tokens a response {b['length']:.0f} -> {a['length']:.0f}")
+    if not smoke():
+        assert a["accuracy"] > b["accuracy"]
+
+# %% [markdown]
+# ## 10. Save, reload, merge
+#
+# The adapter is a few megabytes whatever the base weighs. A *new process* loads base and adapter and answers greedily; then the two
+# are merged into one ordinary checkpoint. Merging adds the adapter to the expanded 4-bit values, the ones that it was trained on.
+
+# %%
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from thinktuning_lite.lessons.setup import ROOT
+
+questions = [row["question"] for row in evaluate.load_tiny_set("validation")[:16]]
+here = evaluate.respond(policy, tokenizer, questions, temperature=0.0, max_new_tokens=176)
+folder = Path(run.training["output_dir"]) / "final"
+script = f"""
+import json, sys
+from thinktuning_lite import evaluate
+from thinktuning_lite.models import load_policy, probe
+model, tokenizer = load_policy({str(source)!r}, probe(), quantization={quantization!r}, adapter={str(folder)!r})
+print(json.dumps(evaluate.respond(model, tokenizer, json.load(sys.stdin), temperature=0.0, max_new_tokens=176)))
+"""
+environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+command = [sys.executable, "-c", script]
+done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, env=environment)
+there = json.loads(done.stdout.splitlines()[-1])
+size = sum(f.stat().st_size for f in folder.glob("adapter_model*")) / 1e6
+same = sum(a == b for a, b in zip(here, there))
+print(f"adapter: {size:.2f} MB; {same} of {len(here)} greedy answers the same in a new process")
+assert here == there
+
+# %%
+from thinktuning_lite.models.lora import merge_adapter
+
+merged = folder.parent / "merged"
+merge_adapter(source, folder, merged, machine, quantization=quantization)
+whole, _ = load_policy(merged, machine, quantization="none")
+again = evaluate.respond(whole, tokenizer, questions, temperature=0.0, max_new_tokens=176)
+same = sum(a == b for a, b in zip(here, again))
+print(f"merged, {whole.get_memory_footprint() / 1e6:.1f} MB: {same} of {len(here)} greedy answers the same\n")
+print(questions[0], "\n" + tokenizer.decode(again[0], skip_special_tokens=True))
+assert same >= 0.8 * len(here)  # sums in another order: a tie may fall the other way
+
+
+# %% [markdown]
+# ## 11. A real model
+#
+# On a machine with a CUDA GPU the cells above have already trained one: same cells, another preset. To choose yourself, change the
+# run and go through them again; a gated or absent model, or a dead line, says what to do:
+#
+# ```python
+# run = train.resolve({"preset": "24gb", "model": "owner/any-instruct-model", "data": "openai/gsm8k",
+#                      "training": {"output_dir": "runs/mine", "learning_rate": 2e-5, "report_to": "tensorboard"}})
+# ```
+#
+# For hours of training leave the notebook. The same names in a YAML or JSON file, with checkpoints and `resume: true`:
+#
+# ```bash
+# python -m thinktuning_lite train --preset paper
+# python -m thinktuning_lite train --config run.yaml
+# accelerate launch --num_processes 4 -m thinktuning_lite train --config run.yaml
+# ```
+#
+# Past one GPU: `use_vllm: true` (with `vllm_mode`) under `training` samples with vLLM, by TRL's own switch; `teacher: {base_url: ..., model: ...}`
+# asks an OpenAI-compatible endpoint, which FSDP and DeepSpeed ZeRO-3 need, since no process then holds a whole model that could teach.
+# (`accelerate launch --cpu` starts one process only; on CPUs use `torchrun --standalone --nproc_per_node 2 -m ...`.)
+
+# %% [markdown]
+# ### Exercise 4 (★★☆, 4 min)
+#
+# Write `accumulation(prompts, group, micro_batch, processes)`: how many micro-batches each process accumulates, so that a step trains
+# on `prompts` groups of `group` rollouts, with `micro_batch` rollouts at a time on each of `processes` processes.
+
+# %% tags=["exercise"]
+def accumulation(prompts, group, micro_batch, processes):
+    return ...  # your code
+
+
+# %% tags=["exercise-check"]
+check.accumulation(accumulation)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def accumulation(prompts, group, micro_batch, processes):
+#     return prompts * group // (micro_batch * processes)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## Where the code is
+#
+# | here | in the package |
+# |---|---|
+# | `probe`, `load_policy`, `lora_config`, `merge_adapter` | `models.py` |
+# | `PRESETS`, `resolve`, `train`, `train_seeds`, `Live` | `train.py` |
+# | `plan`, `largest`, `GPUS` | `planner.py` |
+# | GSM8K by Hub name or from a file | `datasets_public.py` |
+# | adapter off, modes restored | `teacher.py` (`PolicyTeacher`); float32 adapter and the check that it moved: `trainer.py` |
+# | memory and speed at real size | `benchmarks/gpu.py` |
+#
+# Next: [05_evaluation](05_evaluation.ipynb), what a number is worth.
