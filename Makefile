@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: run test test-browser lab bench table quote badges clean
 
 run: .venv/installed
-	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(FRESH),--fresh)
+	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
@@ -38,8 +38,9 @@ quote: .venv/installed
 badges: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite.lessons.stamp $(if $(REPO),--repo $(REPO))
 
+# runs/ stays: it is yours
 clean:
-	rm -rf .venv runs
+	rm -rf .venv
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -11,6 +11,7 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.evaluation import baselines
 from thinktuning_lite.experiments import runs, side_by_side
+from thinktuning_lite.experiments.folders import RunPlan
 
 REFERENCE = "GRPO"
 ZERO_SHOT = "zero-shot CoT"
@@ -19,7 +20,7 @@ GENERATED_TOKENS = 150_000  # STaR's budget: about what 48 steps of GRPO generat
 
 
 @dataclass(frozen=True)
-class Plan(runs.RunPlan):
+class Plan(RunPlan):
     """What one invocation trains and evaluates. `limit`: the first so many questions of each benchmark only."""
 
     name: str = "table"

@@ -15,9 +15,7 @@ not drown in its length.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments import runs, side_by_side
+from thinktuning_lite.experiments.folders import result_path, write_json
+from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.method.rollouts import Rollout, read_rollouts
 from thinktuning_lite.method.settings import ThinkTuningConfig
@@ -193,7 +193,7 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
     arm = ARMS[name]
     folder.mkdir(parents=True, exist_ok=True)
     config = arm_config(name, seed, folder, plan.steps)
-    start = get_last_checkpoint(str(side_by_side.result_path(plan, arm.after, seed).parent)) if arm.after else None
+    start = get_last_checkpoint(str(result_path(plan, arm.after, seed).parent)) if arm.after else None
     return runs.train_run(
         f"{name}, seed {seed}",
         config,
@@ -217,14 +217,14 @@ def evaluate_arm(model: Any, tokenizer: Any, quote: str, seed: int) -> dict[str,
 
 def _job(plan: QuotePlan, name: str, seed: int, bar: int) -> None:
     runs.quiet()
-    path = side_by_side.result_path(plan, name, seed)
+    path = result_path(plan, name, seed)
     if name == "base":
         model, tokenizer = load_classroom()
         path.parent.mkdir(parents=True, exist_ok=True)
     else:
         trainer = train_arm(name, seed, path.parent, plan, bar=bar)
         model, tokenizer = trainer.model, trainer.processing_class
-    runs.write_json(path, evaluate_arm(model, tokenizer, plan.quote, seed))
+    write_json(path, evaluate_arm(model, tokenizer, plan.quote, seed))
 
 
 def run(plan: QuotePlan) -> dict[str, list[dict]]:
@@ -233,10 +233,8 @@ def run(plan: QuotePlan) -> dict[str, list[dict]]:
     for later in (False, True):  # an arm that goes on from another waits for it
         batch = [a for a in arms if bool(a != "base" and ARMS[a].after) == later]
         wanted = [(arm, seed) for arm in batch for seed in plan.seeds]
-        runs.run_side_by_side(
-            [(_job, plan, *job) for job in wanted if not side_by_side.result_path(plan, *job).exists()]
-        )
-    return {a: [json.loads(side_by_side.result_path(plan, a, s).read_text()) for s in plan.seeds] for a in arms}
+        runs.run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
+    return {a: [json.loads(result_path(plan, a, s).read_text(encoding="utf-8")) for s in plan.seeds] for a in arms}
 
 
 def taught_logps(rollouts: Iterable[Rollout], quote_ids: list[int]) -> list[dict[str, float]]:
@@ -302,7 +300,7 @@ def save(plan: QuotePlan, folder: Path) -> None:
             "quote_logp": round(tails.sum(1).mean().item(), 3),
         }
 
-    curves = json.loads((folder / "curves.json").read_text())
+    curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
     for run_name, curve in curves.items():
         rollouts = list(read_rollouts(plan.folder / run_name / "rollouts.jsonl"))
         curve["taught"] = [{k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)]
@@ -310,7 +308,7 @@ def save(plan: QuotePlan, folder: Path) -> None:
         checkpoint = get_last_checkpoint(str(plan.folder / run_name))
         curve["end"] = end(AutoModelForCausalLM.from_pretrained(checkpoint))
     curves["base"] = {"end": end(start)}
-    (folder / "curves.json").write_text(json.dumps(curves) + "\n")
+    (folder / "curves.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
 
 
 def table(results: dict[str, list[dict]]) -> str:
@@ -334,10 +332,8 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="thinktuning quote", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--name", default=QuotePlan.name)
+    parser = Parser(prog="thinktuning quote", description=__doc__)
+    add_run_options(parser, QuotePlan.name)
     parser.add_argument(
         "--quote",
         default=QUOTE,
@@ -348,20 +344,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(QuotePlan.seeds))
     parser.add_argument("--steps", type=int, default=QuotePlan.steps)
-    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
-    parser.add_argument("--save", type=Path, help="copy figures and curves there when all is done")
-    options = parser.parse_args(arguments)
-    missing = {ARMS[a].after for a in options.arms} - {None, *options.arms}
+    options = vars(parser.parse_args(arguments))
+    fresh, save_to = options.pop("fresh"), options.pop("save")
+    plan = parser.plan(QuotePlan, options)
+    missing = {ARMS[a].after for a in plan.arms} - {None, *plan.arms}
     if missing:
         parser.error(f"--arms needs {', '.join(missing)} too: another arm goes on from it")
-    plan = QuotePlan(options.name, tuple(options.arms), tuple(options.seeds), options.steps, quote=options.quote)
-    if options.fresh:
-        shutil.rmtree(plan.folder, ignore_errors=True)
-    runs.claim(plan)
+    runs.claim(plan, fresh)
     results = run(plan)
-    runs.write_json(plan.folder / "results.json", results)
+    write_json(plan.folder / "results.json", results)
     text = table(results)
-    (plan.folder / "table.md").write_text(text + "\n")
-    if options.save:
-        save(plan, options.save)
+    (plan.folder / "table.md").write_text(text + "\n", encoding="utf-8")
+    if save_to:
+        save(plan, save_to)
     print(f"\nQuote: {plan.quote}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,28 +25,11 @@ from transformers.utils.logging import disable_progress_bar
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
+from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path, write_json
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """What one invocation of an experiment does, by name: a folder below runs/, and the config written there."""
-
-    name: str
-
-    @property
-    def folder(self) -> Path:
-        return Path("runs") / self.name
-
-    def as_dict(self) -> dict[str, Any]:
-        return json.loads(json.dumps(self.__dict__))
-
-
-def result_path(plan: RunPlan, arm: str, seed: int) -> Path:
-    return plan.folder / f"{arm}-seed{seed}" / "result.json"
 
 
 class MetricsLog(TrainerCallback):
@@ -150,12 +132,6 @@ def quiet() -> None:
     )  # names inside TRL that will change
 
 
-def write_json(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")  # a kill between the two lines leaves no half-written result
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
-
-
 SAVED = ("config.json", "environment.json", "results.json", "table.md", "curves.png", "advantages.png")
 SAVED_METRICS = re.compile(
     r"step|reward|frac_reward_zero_std|completions/mean_length|grad_norm|step_time|rewards/.*/mean"
@@ -182,7 +158,7 @@ def save_log(plan: RunPlan, folder: Path) -> None:
                 curve["probes"] = read_metrics(run_folder / "probes.jsonl")
             curves[run_folder.name] = curve
     rounded = json.loads(json.dumps(curves), parse_float=lambda x: float(f"{float(x):.5g}"))
-    (folder / "curves.json").write_text(json.dumps(rounded) + "\n")
+    (folder / "curves.json").write_text(json.dumps(rounded) + "\n", encoding="utf-8")
 
 
 def environment() -> dict[str, str]:
@@ -198,20 +174,25 @@ def environment() -> dict[str, str]:
     }
 
 
-def claim(plan: RunPlan) -> None:
-    """Write the run's config, or refuse to mix two configs in one folder."""
+def claim(plan: RunPlan, fresh: bool = False) -> None:
+    """Take the run's folder and write its config there; with `fresh`, empty it first.
+
+    Raises SystemExit rather than mix two configs in one folder, or touch a folder that is no run.
+    """
+    if fresh:
+        empty(plan)
+    mark(plan)
     config = plan.folder / "config.json"
-    if config.exists() and json.loads(config.read_text()) != plan.as_dict():
+    if config.exists() and json.loads(config.read_text(encoding="utf-8")) != plan.as_dict():
         raise SystemExit(
-            f"{config} was written by other options:\n  there: {config.read_text().strip()}\n  asked: "
+            f"{config} was written by other options:\n  there: {config.read_text(encoding='utf-8').strip()}\n  asked: "
             f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
         )
-    plan.folder.mkdir(parents=True, exist_ok=True)
     write_json(config, plan.as_dict())
     if (plan.folder / "results.json").exists():  # complete: nothing will run
         return
     path, found = plan.folder / "environment.json", environment()
-    earlier = json.loads(path.read_text())["commit"] if path.exists() else found["commit"]
+    earlier = json.loads(path.read_text(encoding="utf-8"))["commit"] if path.exists() else found["commit"]
     if found["commit"] not in earlier.split(", "):  # resumed by other code: name both
         earlier += f", {found['commit']}"
     write_json(path, found | {"commit": earlier})

@@ -10,25 +10,22 @@ where it was; finished, it says so and prints the table again; --fresh starts an
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.experiments.folders import RunPlan, result_path, write_json
+from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.runs import (
-    RunPlan,
     claim,
     quiet,
     read_metrics,
-    result_path,
     run_side_by_side,
     save_log,
     train_run,
-    write_json,
 )
 from thinktuning_lite.method.settings import ThinkTuningConfig
 
@@ -106,7 +103,7 @@ def run(plan: Plan) -> dict[str, list[dict]]:
     wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
     run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
     return {
-        arm: [json.loads(result_path(plan, arm, seed).read_text()) for seed in plan.seeds]
+        arm: [json.loads(result_path(plan, arm, seed).read_text(encoding="utf-8")) for seed in plan.seeds]
         for arm in ("base", *plan.arms)
     }
 
@@ -158,24 +155,18 @@ def cell(values: list[float], sign: bool = False) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="thinktuning run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--name", default=Plan.name)
+    parser = Parser(prog="thinktuning run", description=__doc__)
+    add_run_options(parser, Plan.name)
     parser.add_argument("--arms", nargs="+", default=list(Plan.arms), choices=ARMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
     parser.add_argument("--steps", type=int, default=Plan.steps)
     parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
     parser.add_argument("--sets", nargs="+", default=list(TEST_SETS))
-    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
-    parser.add_argument("--save", type=Path, help="copy figures and curves there when all is done")
     options = vars(parser.parse_args(arguments))
     fresh, save = options.pop("fresh"), options.pop("save")
-    plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    plan = parser.plan(Plan, options)
     quiet()
-    if fresh and plan.folder.exists():
-        shutil.rmtree(plan.folder)
-    claim(plan)
+    claim(plan, fresh)
     done = (plan.folder / "results.json").exists()
     results = run(plan)
     _report(plan, results)
@@ -190,7 +181,7 @@ def _report(plan: Plan, results: dict[str, list[dict]]) -> None:
 
     text = table(results)
     write_json(plan.folder / "results.json", results)
-    (plan.folder / "table.md").write_text(text + "\n")
+    (plan.folder / "table.md").write_text(text + "\n", encoding="utf-8")
     runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
     plots.learning_curves({_label(a): r for a, r in runs.items()}).savefig(plan.folder / "curves.png", dpi=150)
     guided = next((a for a in plan.arms if a != "grpo"), plan.arms[0])

@@ -9,7 +9,6 @@ and no response that is in responses.db is asked for again. --save copies what a
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import time
@@ -26,7 +25,9 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.evaluation import baselines, behaviours, statistics
 from thinktuning_lite.evaluation.harness import GREEDY, SAMPLED, TINY_TASKS, Record, StoredLM, hub_model, run_tasks
 from thinktuning_lite.experiments import runs as runs_module
+from thinktuning_lite.experiments.folders import write_json
 from thinktuning_lite.experiments.methods import DEFAULT, METHODS, REFERENCE, VOTES, Method, Plan, Trained
+from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.method.grading import is_correct
 
 SAMPLES = 4  # at T=1, for pass@1 sampled, maj@4 and pass@4
@@ -60,7 +61,7 @@ def run_one(plan: Plan, name: str, seed: int, bar: int = 0) -> None:
         "cost": cost.__dict__,
         "cpu_seconds": {"train": round(trained - began, 1), "evaluate": round(time.process_time() - trained, 1)},
     }
-    runs_module.write_json(path, result)
+    write_json(path, result)
 
 
 def _trained(method: Method, plan: Plan, seed: int, folder: Path, bar: int) -> Trained:
@@ -72,8 +73,8 @@ def _trained(method: Method, plan: Plan, seed: int, folder: Path, bar: int) -> T
         model, tokenizer, cost = method.train(plan, seed, folder, bar)
         model.save_pretrained(final)
         tokenizer.save_pretrained(final)
-        runs_module.write_json(final / "cost.json", cost.__dict__)
-    cost = baselines.Cost(**json.loads((final / "cost.json").read_text()))
+        write_json(final / "cost.json", cost.__dict__)
+    cost = baselines.Cost(**json.loads((final / "cost.json").read_text(encoding="utf-8")))
     return AutoModelForCausalLM.from_pretrained(final), AutoTokenizer.from_pretrained(final), cost
 
 
@@ -140,7 +141,7 @@ def run(plan: Plan) -> list[dict[str, Any]]:
     missing = [w for w in wanted if not result_path(plan, *w).exists()]
     missing.sort(key=lambda w: METHODS[w[0]].train is None)
     runs_module.run_side_by_side([(run_one, plan, *w) for w in missing])
-    return [json.loads(result_path(plan, *w).read_text()) for w in wanted]
+    return [json.loads(result_path(plan, *w).read_text(encoding="utf-8")) for w in wanted]
 
 
 def correct_matrix(results: Sequence[dict], method: str, task: str, kind: str = "main") -> np.ndarray:
@@ -272,13 +273,13 @@ it to leave out 0, and Holm's p over the whole table to be at most 0.05.
 def report(plan: Plan, results: list[dict], save: Path | None = None) -> str:
     """Write table.md and results.json, and copy them with config and environment to `save`."""
     text = markdown(lines(results), plan)
-    (plan.folder / "table.md").write_text(text)
-    runs_module.write_json(plan.folder / "results.json", results)
+    (plan.folder / "table.md").write_text(text, encoding="utf-8")
+    write_json(plan.folder / "results.json", results)
     if save:
         save.mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "environment.json", "table.md"):
             shutil.copy(plan.folder / name, save / name)
-        (save / "results.json").write_text(json.dumps(compact(results), separators=(",", ":")) + "\n")
+        (save / "results.json").write_text(json.dumps(compact(results), separators=(",", ":")) + "\n", encoding="utf-8")
     return text
 
 
@@ -294,10 +295,8 @@ def compact(results: list[dict]) -> list[dict]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="thinktuning table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--name", default=Plan.name)
+    parser = Parser(prog="thinktuning table", description=__doc__)
+    add_run_options(parser, Plan.name)
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -310,14 +309,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=Plan.steps)
     parser.add_argument("--star-tokens", type=int, default=Plan.star_tokens)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--save", type=Path)
-    parser.add_argument("--fresh", action="store_true", help="delete runs/<name> and start anew")
     options = vars(parser.parse_args(arguments))
     save, fresh = options.pop("save"), options.pop("fresh")
-    plan = Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    plan = parser.plan(Plan, options)
     runs_module.quiet()
-    if fresh:
-        shutil.rmtree(plan.folder, ignore_errors=True)
-    runs_module.claim(plan)
+    runs_module.claim(plan, fresh)
     print("\n" + report(plan, run(plan), save))
     print(f"See {plan.folder}/")

@@ -37,8 +37,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.experiments.folders import write_json
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
-from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, write_json
+from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import INSTRUCT_PROMPT, TINY_PROMPT, EndpointTeacher

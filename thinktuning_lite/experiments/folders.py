@@ -1,0 +1,103 @@
+"""Run folders: the one place where a name becomes a folder, and the only code that empties one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MARKER = ".thinktuning-run.json"  # only a folder that holds it, with its own name inside, is ever emptied
+LONGEST_NAME = 100  # bytes: file systems allow 255, and paths on Windows 260 in all
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE
+)  # names of Windows' devices
+
+
+def run_name(name: str) -> str:
+    """`name` as it is, when it can name a folder below runs/ on every system.
+
+    Raises ValueError otherwise: letters and digits (of any script), with `-`, `_`, `.` and blanks inside, at most 100
+    bytes, and no device of Windows.
+    """
+    fits = isinstance(name, str) and re.fullmatch(r"\w([\w .-]*[\w-])?", name) and not _DEVICE.fullmatch(name)
+    if not fits or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{name!r} cannot name a run: use letters and digits, with - _ . or blanks between them, at most "
+            f"{LONGEST_NAME} bytes, and no path"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one invocation of an experiment does, by name: a folder below runs/, and the config written there.
+
+    Raises ValueError for a name that is none (see `run_name`).
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        run_name(self.name)
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(self.__dict__))
+
+
+def result_path(plan: RunPlan, arm: str, seed: int) -> Path:
+    return plan.folder / f"{arm}-seed{seed}" / "result.json"
+
+
+def mark(plan: RunPlan) -> None:
+    """Make the run's folder, with its marker; raises SystemExit when something else lies there already."""
+    folder = plan.folder
+    if not _is_marked(plan) and os.path.lexists(folder) and not (_is_plain_folder(folder) and not os.listdir(folder)):
+        raise SystemExit(f"{folder} exists and is no run of this program: give another --name, or move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MARKER, {"name": plan.name})
+
+
+def empty(plan: RunPlan) -> None:
+    """Remove what a run wrote (for --fresh); nothing when there is none.
+
+    Raises SystemExit, having touched nothing, for a folder without this run's marker, and for a link to one.
+    """
+    folder = plan.folder
+    if not os.path.lexists(folder):
+        return
+    if not _is_marked(plan):
+        raise SystemExit(
+            f"{folder} is not emptied: it is a link, or holds no {MARKER} with this name, so it may hold something else. "
+            "Give another --name, or move it away yourself"
+        )
+    for path in folder.iterdir():
+        if path.name != MARKER:  # the marker stays, so that a removal cut short can be done again
+            shutil.rmtree(path) if _is_plain_folder(path) else path.unlink()
+
+
+def _is_plain_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_marked(plan: RunPlan) -> bool:
+    if not _is_plain_folder(plan.folder):
+        return False
+    try:
+        return json.loads((plan.folder / MARKER).read_text(encoding="utf-8"))["name"] == plan.name
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that is there whole or not at all: a kill in between leaves the file as it was."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
