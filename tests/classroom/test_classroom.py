@@ -18,15 +18,9 @@ from thinktuning_lite.classroom import make, sample, turns, vocabulary
 from thinktuning_lite.classroom import problems as problems_module
 from thinktuning_lite.classroom.load import TINY_CLASSROOM, load_classroom
 from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.teacher import (
-    BEHAVIOURS,
-    QUOTES,
-    TAGS,
-    TINY_PROMPT,
-    GuidanceRequest,
-    PolicyTeacher,
-    parse_guidance,
-)
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
+from thinktuning_lite.method.teacher import TAGS, GuidanceRequest, parse_guidance
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
 

@@ -13,7 +13,7 @@ from thinktuning_lite.classroom.sample import load_tiny_set
 from thinktuning_lite.evaluation.baselines import careful_solutions, hinted_prompt, plain_solutions
 from thinktuning_lite.evaluation.harness import leaks
 from thinktuning_lite.evaluation.tasks import graders
-from thinktuning_lite.method.teacher import INSTRUCT_PROMPT, TINY_PROMPT
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TESTS = [name for name in TINY_SETS if name.startswith("test")]

@@ -17,7 +17,8 @@ from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments import presets
 from thinktuning_lite.experiments import train as train_module
 from thinktuning_lite.experiments.runs import read_metrics
-from thinktuning_lite.method.teacher import EndpointTeacher, PolicyTeacher
+from thinktuning_lite.method.endpoint import EndpointTeacher
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.models import datasets
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.machine import ATTENTIONS, Machine, Trial

@@ -10,7 +10,9 @@ from conftest import length_reward
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import TINY_PROMPT, GuidanceRequest, PolicyTeacher, ScriptedTeacher
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config

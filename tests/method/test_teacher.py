@@ -24,7 +24,9 @@ from peft import LoraConfig, get_peft_model
 
 from thinktuning_lite.method import teacher
 from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.teacher import EndpointTeacher, Guidance, GuidanceRequest, PolicyTeacher
+from thinktuning_lite.method.endpoint import EndpointTeacher
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.teacher import Guidance, GuidanceRequest
 
 REQUEST = GuidanceRequest("Ana has 5 coins. How many?", "5+2=7. \\boxed{7}", "self-critique")
 

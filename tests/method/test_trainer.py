@@ -19,7 +19,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from thinktuning_lite.classroom.vocabulary import tag_ids
 from thinktuning_lite.method.rollouts import Rollout, RolloutLog, groups_of, read_rollouts
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import TINY_PROMPT, PolicyTeacher, ScriptedTeacher, parse_guidance
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.teacher import ScriptedTeacher, parse_guidance
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 TAUGHT = parse_guidance(GUIDANCE).text

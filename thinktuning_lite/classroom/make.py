@@ -41,7 +41,7 @@ from thinktuning_lite.classroom.turns import (
 )
 from thinktuning_lite.classroom.vocabulary import build_tokenizer, check_labels, encode, tag_ids
 from thinktuning_lite.method.answers import extract_boxed
-from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT
+from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
 
 PEAK_LR = 2.5e-3
 JUDGING_STEPS, JUDGING_LR = 525, 1e-3  # the second phase: attempts are the student's own

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from thinktuning_lite.classroom import problems as problems_module
 from thinktuning_lite.classroom.turns import LENGTHS
-from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT
+from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
 
 README = """# The tiny classroom
 
@@ -65,7 +65,8 @@ def measure(model, tokenizer, n: int = 200, seed: int = 1) -> tuple[dict[str, di
     from thinktuning_lite.classroom import sample
     from thinktuning_lite.method.answers import extract_answer
     from thinktuning_lite.method.grading import is_correct
-    from thinktuning_lite.method.teacher import GuidanceRequest, PolicyTeacher, parse_guidance
+    from thinktuning_lite.method.policy_teacher import PolicyTeacher
+    from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance
 
     teach = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=200)
     kinds = [(f"{k} steps", (k,), False) for k in LENGTHS] + [("2-4 steps, distractor", (2, 3, 4), True)]

@@ -8,7 +8,8 @@ import re
 from thinktuning_lite.classroom import problems
 from thinktuning_lite.classroom.problems import Problem, Step
 from thinktuning_lite.method.answers import extract_boxed
-from thinktuning_lite.method.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT, Guidance
+from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
+from thinktuning_lite.method.teacher import TAGS, Guidance
 
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 5, 6), (12, 24, 24, 22, 12, 6)
 DISTRACTOR_SHARE = 0.12

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from thinktuning_lite.classroom import problems
 from thinktuning_lite.classroom.problems import Step
 from thinktuning_lite.classroom.turns import CHECKER_SYSTEM, PHRASE_START, QUOTE_WORDS, REASONS
-from thinktuning_lite.method.teacher import BEHAVIOURS, QUOTES, TAGS, TINY_PROMPT
+from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
+from thinktuning_lite.method.teacher import TAGS
 
 SPECIAL = ("<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
@@ -32,7 +33,8 @@ def _words() -> list[str]:
         *problems.DISTRACTOR,
         problems.QUESTION,
     ]
-    prompt = [m["content"] for m in TINY_PROMPT.with_quote("").messages("", "", " ".join(BEHAVIOURS))]
+    asked = TINY_PROMPT.with_quote("")
+    prompt = [m["content"] for b in BEHAVIOURS for m in asked.messages("", "", b)]
     texts = [
         *problems.NAMES,
         *problems.ITEMS,

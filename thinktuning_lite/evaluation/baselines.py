@@ -25,7 +25,9 @@ from thinktuning_lite.classroom.sample import respond
 from thinktuning_lite.classroom.turns import PHRASE_START, careful_steps, checker_messages, solution_text
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.grading import is_correct
-from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
+from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance
 
 Messages = list[dict[str, str]]
 

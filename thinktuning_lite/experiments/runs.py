@@ -28,7 +28,7 @@ from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path, write_json
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import TINY_PROMPT, TeacherPrompt
+from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 
