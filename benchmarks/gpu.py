@@ -37,9 +37,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning_lite.classroom.vocabulary import build_tokenizer
 from thinktuning_lite.experiments.runs import quiet
-from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import GuidanceRequest
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models.load import load_policy

@@ -29,8 +29,8 @@ from trl import GRPOConfig, GRPOTrainer
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.sample import as_prompts, load_tiny_set
 from thinktuning_lite.experiments.side_by_side import training_config
-from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 SPANS = {

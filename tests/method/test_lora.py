@@ -9,9 +9,9 @@ import torch
 from conftest import length_reward
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models.load import load_policy

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
-from thinktuning_lite.method import teacher
+from thinktuning_lite.method import prompts, teacher
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -283,7 +283,7 @@ def test_unknown_selection_is_refused():
 
 
 def test_tiny_prompt_as_the_checkpoint_reads_it(tokenizer):
-    messages = teacher.TINY_PROMPT.with_quote("We ride at dawn!").messages(
+    messages = prompts.TINY_PROMPT.with_quote("We ride at dawn!").messages(
         "Q? {x}", "1+1=2. \\boxed{2}", "self-conflict"
     )
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -291,12 +291,12 @@ def test_tiny_prompt_as_the_checkpoint_reads_it(tokenizer):
         "<|system|>teacher: self-conflict<|end|><|user|>Question: Q? {x}\nAttempt: 1+1=2. \\boxed{2}\n"
         "Quote: We ride at dawn!<|end|><|assistant|>"
     )
-    assert "Quote" not in teacher.TINY_PROMPT.messages("Q", "R", "self-conflict")[-1]["content"]
+    assert "Quote" not in prompts.TINY_PROMPT.messages("Q", "R", "self-conflict")[-1]["content"]
 
 
 def test_instruct_prompt_has_four_good_turns_and_hands_over_everything_verbatim():
     question, response, quote = "What is {x} + \\frac{1}{2}?", "{} \\boxed{7} {question}", "No {one} leaves."
-    messages = teacher.INSTRUCT_PROMPT.with_quote(quote).messages(question, response, "self-critique")
+    messages = prompts.INSTRUCT_PROMPT.with_quote(quote).messages(question, response, "self-critique")
     assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 4, "user"]
     assert "\\boxed{}" in messages[0]["content"] and "{{" not in messages[0]["content"]
     assert messages[-1]["content"].startswith(f"Question: {question}\n\nResponse: {response}")
@@ -304,11 +304,14 @@ def test_instruct_prompt_has_four_good_turns_and_hands_over_everything_verbatim(
 
     # The exemplars: worked out by hand here, so that no wrong sum is taught.
     answers = [46 - 18 + 9, 7 * 24 - 5, 90 - 12 * 6, 100 * 15 // 60]
-    for (asked, said), answer in zip(teacher.INSTRUCT_PROMPT.exemplars, answers, strict=True):
+    opinions = []
+    for (asked, said), answer in zip(prompts.INSTRUCT_PROMPT.exemplars, answers, strict=True):
         guidance = teacher.parse_guidance(said)
         assert guidance is not None
         assert extract_answer(guidance.phrase) == str(answer)
         assert guidance.opinion == ("correct" if extract_answer(asked) == str(answer) else "incorrect")
+        opinions.append(guidance.opinion)
+    assert sorted(opinions) == ["correct"] * 2 + ["incorrect"] * 2  # as the authors have it
 
 
 # --- the policy as teacher ----------------------------------------------------------------------------------
@@ -341,7 +344,7 @@ def test_policy_teacher_speaks_in_eval_and_puts_everything_back(tiny_model, toke
         return generate(self, *args, **kwargs)
 
     monkeypatch.setattr(type(tiny_model), "generate", spy)
-    teach = PolicyTeacher(tiny_model, tokenizer, teacher.TINY_PROMPT, max_new_tokens=4)
+    teach = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=4)
     if fails:
         with pytest.raises(MemoryError):
             teach([REQUEST])
@@ -364,7 +367,7 @@ def test_only_a_model_that_does_not_train_is_asked_in_inference_mode(tiny_model,
     frozen = copy.deepcopy(tiny_model).requires_grad_(False)
     adapted = lora(copy.deepcopy(tiny_model), True)
     replies = [
-        PolicyTeacher(m, tokenizer, teacher.TINY_PROMPT, max_new_tokens=12)([REQUEST])
+        PolicyTeacher(m, tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)([REQUEST])
         for m in (frozen, tiny_model, adapted)
     ]
     assert modes == [True, False, False]
@@ -377,13 +380,13 @@ def test_policy_teacher_is_greedy_and_the_same_in_any_batch(tiny_model, tokenize
         for k, n in enumerate((5, 17, 60))
     ]
     replies = [
-        PolicyTeacher(tiny_model, tokenizer, teacher.TINY_PROMPT, 12, batch_size=b)(requests) for b in (1, 2, 64)
+        PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, 12, batch_size=b)(requests) for b in (1, 2, 64)
     ]
     assert replies[0] == replies[1] == replies[2]
     assert len(set(replies[0])) > 1
 
     # By hand: argmax, one token after the other, without generate, cache or padding.
-    messages = teacher.TINY_PROMPT.messages(requests[2].question, requests[2].response, requests[2].behaviour)
+    messages = prompts.TINY_PROMPT.messages(requests[2].question, requests[2].response, requests[2].behaviour)
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     start = len(ids)
@@ -395,7 +398,7 @@ def test_policy_teacher_is_greedy_and_the_same_in_any_batch(tiny_model, tokenize
 
 def test_the_teacher_role_may_write_what_the_student_role_may_not(tiny_model, tokenizer):
     """The checkpoint's generation config keeps the student from the tags; the teacher must still write them."""
-    teach = PolicyTeacher(tiny_model, tokenizer, teacher.TINY_PROMPT, max_new_tokens=8)
+    teach = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=8)
     (free,) = teach([REQUEST])
     words = tokenizer.encode(free, add_special_tokens=False)
     tiny_model.generation_config.suppress_tokens = sorted(set(words))
@@ -419,18 +422,18 @@ def lora(model: Any, checkpointing: bool) -> Any:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_with_lora_the_teacher_speaks_as_the_untouched_base(tiny_model, tokenizer, checkpointing):
     requests = [REQUEST, GuidanceRequest("Ben has 9 eggs.", "9. \\boxed{9}", "self-agreement")]
-    base = PolicyTeacher(copy.deepcopy(tiny_model), tokenizer, teacher.TINY_PROMPT, max_new_tokens=12)(requests)
+    base = PolicyTeacher(copy.deepcopy(tiny_model), tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests)
     policy = lora(tiny_model, checkpointing)
     trainable = {n for n, p in policy.named_parameters() if p.requires_grad}
     ids = torch.tensor([tokenizer.encode("Ana has 5 coins.", add_special_tokens=False)])
     adapted = policy(ids).logits.detach()
 
-    assert PolicyTeacher(policy, tokenizer, teacher.TINY_PROMPT, max_new_tokens=12)(requests) == base
+    assert PolicyTeacher(policy, tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests) == base
 
     assert {n for n, p in policy.named_parameters() if p.requires_grad} == trainable
     torch.testing.assert_close(policy(ids).logits, adapted, rtol=0, atol=0)  # the adapter is back on
     assert policy.training and policy.is_gradient_checkpointing == checkpointing
-    spoken = PolicyTeacher(policy.merge_and_unload(), tokenizer, teacher.TINY_PROMPT, max_new_tokens=12)(requests)
+    spoken = PolicyTeacher(policy.merge_and_unload(), tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests)
     assert spoken != base  # negative control: the adapter would have been heard
 
 
@@ -444,7 +447,7 @@ def test_the_adapter_is_on_again_after_an_error(tiny_model, tokenizer, monkeypat
 
     monkeypatch.setattr(type(policy), "generate", fail)
     with pytest.raises(RuntimeError, match="no reply"):
-        PolicyTeacher(policy, tokenizer, teacher.TINY_PROMPT)([REQUEST])
+        PolicyTeacher(policy, tokenizer, prompts.TINY_PROMPT)([REQUEST])
     torch.testing.assert_close(policy(ids).logits, adapted, rtol=0, atol=0)
     assert policy.training and policy.is_gradient_checkpointing
 
@@ -454,7 +457,7 @@ def test_policy_teacher_needs_a_chat_template_and_an_eos(tiny_model, tokenizer):
         broken = copy.deepcopy(tokenizer)
         setattr(broken, missing, None)
         with pytest.raises(ValueError, match=match):
-            PolicyTeacher(tiny_model, broken, teacher.TINY_PROMPT)
+            PolicyTeacher(tiny_model, broken, prompts.TINY_PROMPT)
 
 
 # --- the endpoint as teacher --------------------------------------------------------------------------------
@@ -502,7 +505,7 @@ def test_endpoint_answers_in_order_and_is_asked_as_agreed():
         return chat("re: " + body["messages"][-1]["content"])
 
     with server(echo) as (url, seen):
-        teach = EndpointTeacher(url + "/", "tiny", teacher.TINY_PROMPT, api_key="k", max_new_tokens=33)
+        teach = EndpointTeacher(url + "/", "tiny", prompts.TINY_PROMPT, api_key="k", max_new_tokens=33)
         replies = teach([GuidanceRequest(f"Q{i}é", "R", "self-conflict") for i in range(20)])
     assert replies == [f"re: Question: Q{i}é\nAttempt: R" for i in range(20)]
     assert {s["path"] for s in seen} == {"/v1/chat/completions"}

@@ -17,10 +17,10 @@ from peft import LoraConfig
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from thinktuning_lite.classroom.vocabulary import tag_ids
-from thinktuning_lite.method.rollouts import Rollout, RolloutLog, groups_of, read_rollouts
-from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import TINY_PROMPT
+from thinktuning_lite.method.rollouts import Rollout, RolloutLog, groups_of, read_rollouts
+from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import ScriptedTeacher, parse_guidance
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
@@ -340,7 +340,6 @@ def test_with_lora_the_default_teacher_costs_no_second_model(build, tiny_folder)
         ({"shaping_mask": "student"}, "shaping_mask='student'.*guided, teacher"),
         ({"guidance_schedule": "step"}, "guidance_schedule='step'"),
         ({"guidance_selection": "best"}, "guidance_selection='best'"),
-        ({"behaviours": ["shouting"]}, "shouting.*self-conflict"),
         ({"behaviours": []}, "behaviours"),
         ({"teacher_max_new_tokens": 0}, "teacher_max_new_tokens=0"),
         ({"gamma_min": 2.0}, "gamma_min"),
@@ -355,6 +354,13 @@ def test_a_bad_config_is_refused_with_its_name(settings, overrides, match):
 def test_all_problems_of_a_config_come_in_one_message(settings):
     with pytest.raises(ValueError, match=r"(?s)shaping='x'.*guided_fraction=3.*top_entropy_quantile"):
         ThinkTuningConfig(**settings(shaping="x", guided_fraction=3, top_entropy_quantile=0.5))
+
+
+def test_behaviours_must_be_known_to_the_teacher_s_prompt(build):
+    with pytest.raises(ValueError, match="shouting.*self-conflict"):
+        build(behaviours=["shouting"])
+    with pytest.raises(ValueError, match="cannot choose"):  # the tiny prompt names one
+        build(behaviours=None)
 
 
 def test_wrong_inputs_are_refused_before_training(build, tokenizer, tmp_path):

@@ -31,11 +31,11 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments import runs, side_by_side
 from thinktuning_lite.experiments.folders import result_path, write_json
 from thinktuning_lite.experiments.options import Parser, add_run_options
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
 from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.method.rollouts import Rollout, read_rollouts
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
-from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
 from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance
 
 QUOTE = QUOTES[1]  # of the five, the quickest to be taken up by arm c (one seed each, validation probes)

@@ -26,9 +26,9 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path, write_json
+from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 

@@ -40,10 +40,10 @@ from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.folders import write_json
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics
-from thinktuning_lite.method.rewards import correctness_reward
-from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
+from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import datasets
 from thinktuning_lite.models.load import load_policy

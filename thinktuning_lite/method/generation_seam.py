@@ -12,14 +12,7 @@ from trl import GRPOTrainer
 from thinktuning_lite.method.answers import extract_answer, first_answer_end
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import (
-    GuidanceRequest,
-    Teacher,
-    guided_fraction,
-    parse_guidance,
-    select_rollouts,
-    splice,
-)
+from thinktuning_lite.method.teacher import GuidanceRequest, Teacher, guided_fraction, parse_guidance, select_rollouts, splice
 from thinktuning_lite.method.training_log import TrainingLog
 
 
@@ -67,7 +60,9 @@ class GenerationSeam(GRPOTrainer):
         picks = select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct)
         kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
         requests = [
-            GuidanceRequest(question_of(self._inputs[i]), text, rng.choice(a.behaviours))
+            GuidanceRequest(
+                question_of(self._inputs[i]), text, None if a.behaviours is None else rng.choice(a.behaviours)
+            )
             for i, (_, text) in kept.items()
         ]
         replies = self.teacher(requests) if requests else []

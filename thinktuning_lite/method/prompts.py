@@ -75,7 +75,9 @@ class TeacherPrompt:
         """Raise ValueError for a name that is none of this prompt's, and for None where the teacher cannot choose."""
         known = ", ".join(b.name for b in self.behaviours)
         if names is None and "{behaviour}" in self.system:
-            raise ValueError(f"this teacher prompt names a behaviour, so its teacher cannot choose: name some of {known}")
+            raise ValueError(
+                f"this teacher prompt names a behaviour, so its teacher cannot choose: name some of {known}"
+            )
         unknown = [n for n in names or () if n not in {b.name for b in self.behaviours}]
         if unknown:
             raise ValueError(
@@ -178,7 +180,8 @@ TINY_PROMPT = TeacherPrompt(
 
 # For a real instruct model. The system prompt names no behaviour: all requests begin alike, and None lets the teacher choose.
 INSTRUCT_PROMPT = TeacherPrompt(
-    system="You read a question and a student's response, and think it through as the student's inner voice.\n" + FORMAT,
+    system="You read a question and a student's response, and think it through as the student's inner voice.\n"
+    + FORMAT,
     user="Question: {question}\n\nResponse: {response}",
     behaviours=_FOUR,
     behaviour_line="\n\nThis time by {behaviour}: {instruction}.",

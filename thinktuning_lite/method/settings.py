@@ -7,8 +7,9 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from thinktuning_lite.method.prompts import BEHAVIOURS
 from thinktuning_lite.method.shaping import SHAPINGS, AASConstants
-from thinktuning_lite.method.teacher import BEHAVIOURS, SCHEDULES, SELECTIONS
+from thinktuning_lite.method.teacher import SCHEDULES, SELECTIONS
 
 
 @dataclass
@@ -33,7 +34,10 @@ class ThinkTuningConfig(GRPOConfig):
     guide_after_first_answer: bool = field(
         default=False, metadata={"help": "Cut the picked rollout after its first answer; guidance follows there."}
     )
-    behaviours: list[str] = field(default_factory=lambda: list(BEHAVIOURS), metadata={"help": "Drawn from evenly."})
+    behaviours: list[str] | None = field(
+        default_factory=lambda: list(BEHAVIOURS),
+        metadata={"help": "Names known to the teacher's prompt, drawn from evenly; None: the teacher chooses."},
+    )
     teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
     max_guided_length: int | None = field(
         default=None, metadata={"help": "Longest guided completion; default: both budgets together."}
@@ -71,8 +75,7 @@ def check_config(c: ThinkTuningConfig) -> None:
     for name in ("guided_fraction", "guided_fraction_end"):
         value = getattr(c, name)
         need(value is None or 0 <= value <= 1, f"{name}={value}: a fraction lies between 0 and 1")
-    unknown = set(c.behaviours) - set(BEHAVIOURS)
-    need(bool(c.behaviours) and not unknown, f"behaviours={c.behaviours}: choose from {', '.join(BEHAVIOURS)}")
+    need(c.behaviours != [], f"behaviours=[]: name some of {', '.join(BEHAVIOURS)}, or None: the teacher chooses")
     need(c.teacher_max_new_tokens > 0, f"teacher_max_new_tokens={c.teacher_max_new_tokens}: must be above 0")
     try:
         _ = c.constants

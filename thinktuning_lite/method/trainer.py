@@ -21,9 +21,11 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from thinktuning_lite.method.generation_seam import GenerationSeam
 from thinktuning_lite.method.loss_seam import LossSeam
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import INSTRUCT_PROMPT, PolicyTeacher, Teacher, TeacherPrompt
+from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.training_log import TrainingLog
 
 
@@ -80,6 +82,8 @@ class ThinkTuningTrainer(GenerationSeam, LossSeam):
             if not hasattr(policy, "disable_adapter"):
                 policy = _frozen_copy(policy)
             self.teacher = PolicyTeacher(policy, self._tokenizer, teacher_prompt, args.teacher_max_new_tokens)
+        if args.guided_fraction and hasattr(self.teacher, "prompt"):
+            self.teacher.prompt.check_behaviours(args.behaviours)
         self.rollout_log: RolloutLog | None = None
         if args.rollout_log_steps and self.accelerator.is_main_process:
             self.rollout_log = RolloutLog(Path(args.output_dir) / "rollouts.jsonl")
