@@ -246,6 +246,18 @@ def test_generation_is_seeded(shipped):
 
 
 @torch.no_grad()
+def test_responses_end_at_every_eos_and_padding_is_no_token(tiny_model, tokenizer):
+    """Both EOS end a response, and `length` counts what was said, whatever stands behind it in the batch."""
+    eos, other = tokenizer.eos_token_id, tokenizer.encode("7", add_special_tokens=False)[0]
+    tiny_model.generation_config.eos_token_id = [eos, other]
+    rows = [p.row() for p in problems_module.generate_problems(0, "train", (1, 2), 32)]
+    scores, _ = sample.evaluate(tiny_model, tokenizer, rows, max_new_tokens=60)
+    responses = sample.respond(tiny_model, tokenizer, [r["question"] for r in rows], max_new_tokens=60)
+    assert scores.length == [len(ids) for ids in responses]
+    assert {ids[-1] for ids in responses if len(ids) < 60} == {eos, other}
+    assert not any({eos, other} & set(ids[:-1]) for ids in responses)
+
+
 def test_student_role_cannot_write_the_teachers_tags(shipped):
     """Even a student whose every bias points to the tags writes none: the generation config suppresses them."""
     model, tokenizer = shipped

@@ -13,6 +13,7 @@ from scipy import stats
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.sampling import eos_ids_of, sample, suppressed_ids
 
 # The openings of the four behaviours in the tiny classroom; none occurs in a student turn of its pretraining.
 REFLECTION = re.compile(r"Wait,|Hold on|Looking back|Let me confirm|A careful accountant|Again:")
@@ -37,7 +38,6 @@ def as_prompts(rows: list[dict]) -> list[dict]:
     ]
 
 
-@torch.no_grad()
 def respond(
     model: Any,
     tokenizer: Any,
@@ -50,34 +50,25 @@ def respond(
 ) -> list[list[int]]:
     """One response to each question as completion ids, cut after the first EOS; temperature 0 is greedy.
 
-    Reseeds torch's generator with `seed`, so that the same call gives the same responses.
+    The tokens that the checkpoint suppresses stay suppressed. Reseeds torch's generator with `seed`, so that the same
+    call gives the same responses.
     """
-    sampling = (
-        dict(do_sample=True, temperature=temperature, top_k=0, top_p=1.0) if temperature else dict(do_sample=False)
-    )
-    was_training = model.training
-    model.eval()
+    template = dict(add_generation_prompt=True, tokenize=True, return_dict=False)
+    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": q}], **template) for q in questions]
+    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     torch.manual_seed(seed)
     out: list[list[int]] = []
-    for i in range(0, len(questions), batch_size):
-        chats = [[{"role": "user", "content": q}] for q in questions[i : i + batch_size]]
-        texts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in chats]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-        batch = batch.to(model.device)
-        ids = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
+    for i in range(0, len(prompts), batch_size):
+        out += sample(
+            model,
+            prompts[i : i + batch_size],
             max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            **sampling,
+            eos_ids=eos_ids_of(model, tokenizer),
+            pad_id=pad_id,
+            temperature=temperature,
+            suppress_ids=suppressed_ids(model),
         )
-        out += [_until_eos(row, tokenizer.eos_token_id) for row in ids[:, batch["input_ids"].shape[1] :].tolist()]
-    model.train(was_training)
     return out
-
-
-def _until_eos(ids: list[int], eos: int) -> list[int]:
-    return ids[: ids.index(eos) + 1] if eos in ids else ids
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from thinktuning_lite.method import decoding
+from thinktuning_lite.method.decoding import Sampling
+
 ENGINES = ("auto", "fast", "hf")
 
 
@@ -40,21 +43,17 @@ def sample(
     _check(prompts, prefix, engine)
     if not prompts:
         return []
+    how = Sampling(max_new_tokens, tuple(eos_ids), pad_id, temperature, top_k, top_p, tuple(suppress_ids))
+    fast = engine != "hf" and decoding.can_decode(model)
+    if engine == "fast" and not fast:
+        raise ValueError(f"{type(model).__name__}: the fast engine cannot drive this model; use engine='auto' or 'hf'")
     trains = any(p.requires_grad for p in model.parameters())
     # Inference mode saves a tenth of the time, but its tensors must never meet a module that trains.
     with torch.no_grad() if trains else torch.inference_mode(), speaking(model):
-        rows = _generate(
-            model,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            eos_ids=eos_ids,
-            pad_id=pad_id,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            suppress_ids=suppress_ids,
-            generator=generator,
-        )
+        if fast:
+            rows = decoding.decode(model, prompts, how, list(prefix or []), generator)
+        else:
+            rows = _generate(model, prompts, how, generator)
     return [_until_eos(row, eos_ids) for row in rows]
 
 
@@ -111,26 +110,17 @@ def _until_eos(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
 
 
 def _generate(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    eos_ids: Sequence[int],
-    pad_id: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    suppress_ids: Sequence[int],
-    generator: torch.Generator | None,
+    model: Any, prompts: Sequence[Sequence[int]], how: Sampling, generator: torch.Generator | None
 ) -> list[list[int]]:
-    sampling = dict(do_sample=True, temperature=temperature, top_k=top_k, top_p=top_p) if temperature else {}
+    drawn = dict(do_sample=True, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        eos_token_id=list(eos_ids) or None,
-        pad_token_id=pad_id,
-        suppress_tokens=list(suppress_ids) or None,
-        **sampling,
+        max_new_tokens=how.max_new_tokens,
+        eos_token_id=list(how.eos_ids) or None,
+        pad_token_id=how.pad_id,
+        suppress_tokens=list(how.suppress_ids) or None,
+        **(drawn if how.temperature else {}),
     )
+    pad_id = how.pad_id
     width = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)

@@ -1,0 +1,203 @@
+"""The fast engine behind `sampling.sample`: a bare decoding loop for causal LMs with an ordinary key-value cache.
+
+Against transformers' `generate` it saves three things: the cache is not copied for every token (`DynamicLayer`
+concatenates), a finished row leaves the batch at once, and a prompt that several rows share is read once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache, TopKLogitsWarper, TopPLogitsWarper
+from transformers.cache_utils import DynamicLayer
+
+ROOM = 32  # tokens by which a full cache grows
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What decides the next token; see `sampling.sample`."""
+
+    max_new_tokens: int
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    suppress_ids: tuple[int, ...] = ()
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values (rows, heads, tokens, width) that lie in tensors with room at the end, grown every ROOM tokens."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._keys, self._values = key_states[:, :, :0], value_states[:, :, :0]
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if end > self._keys.shape[-2]:
+            self._keys, self._values = (_with_room(t, start, end) for t in (self._keys, self._values))
+        self._keys[:, :, start:end] = key_states
+        self._values[:, :, start:end] = value_states
+        return self._show(end)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self._keys, self._values = self._keys[indices], self._values[indices]
+        self._show(self.get_seq_length())
+
+    def close_gaps(self, gaps: torch.Tensor, movers: torch.Tensor, rows: int) -> None:
+        """Put the rows `movers` in the places `gaps` and keep the first `rows`: nothing else is copied."""
+        end = self.get_seq_length()
+        for t in (self._keys, self._values):
+            t[gaps, :, :end] = t[movers, :, :end]
+        self._keys, self._values = self._keys[:rows], self._values[:rows]
+        self._show(end)
+
+    def _show(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+        return self.keys, self.values
+
+
+def _with_room(old: torch.Tensor, used: int, needed: int) -> torch.Tensor:
+    rows, heads, _, width = old.shape
+    new = old.new_empty(rows, heads, needed + ROOM, width)
+    new[:, :, :used] = old[:, :, :used]
+    return new
+
+
+def can_decode(model: Any) -> bool:
+    """Whether this loop drives `model`: a decoder of text alone, told its positions, with a plain cache in each layer.
+
+    Sliding windows, recurrent states, shared or compressed layers, encoders and models without cache are left to
+    transformers' `generate`, as are devices other than CPU and CUDA.
+    """
+    base = _base(model)
+    config = base.config
+    takes = inspect.signature(type(base).forward).parameters
+    return (
+        model.device.type in ("cpu", "cuda")
+        and {"position_ids", "past_key_values", "attention_mask"} <= takes.keys()
+        and not config.is_encoder_decoder
+        and config.get_text_config(decoder=True) is config
+        and not getattr(base, "_is_stateful", False)
+        and base._supports_default_dynamic_cache()
+        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    )
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def decode(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    how: Sampling,
+    prefix: Sequence[int] = (),
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Completions of `prompts` (which hold `prefix`), at most how.max_new_tokens ids each; ids behind an EOS are void.
+
+    Every row draws its own column of uniform numbers, so which rows are still carried changes no other row's tokens.
+    Call it without gradients and in evaluation mode. Raises ValueError when the model's logits hold NaN.
+    """
+    device = model.device
+    last, cache, mask, positions = _read(model, prompts, prefix, how.pad_id)
+    rows = torch.arange(len(prompts), device=device)  # which prompt each row of the batch continues
+    tokens = torch.full((len(prompts), how.max_new_tokens), how.pad_id, device=device)
+    eos = torch.tensor(how.eos_ids, dtype=torch.long, device=device)
+    uniform, vocabulary = None, last.shape[-1]
+    if how.temperature:
+        shape = (how.max_new_tokens, len(prompts))
+        uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+    for step in range(how.max_new_tokens):
+        chosen = _choose(last, how, None if uniform is None else uniform[step, rows])
+        tokens[rows, step] = chosen
+        ended = torch.isin(chosen, eos)
+        going = len(rows) - int(ended.sum())
+        if going == 0:
+            break
+        if going < len(rows):
+            order = _close_gaps(cache, ended, going)
+            rows, chosen, positions = rows[order], chosen[order], positions[order]
+            mask = None if mask is None else mask[order]
+        if step + 1 < how.max_new_tokens:
+            chosen = chosen.clamp(max=vocabulary - 1)
+            positions = positions + 1
+            mask = None if mask is None else torch.nn.functional.pad(mask, (0, 1), value=1)
+            last = _forward(model, chosen[:, None], mask, positions[:, None], cache)
+    if (tokens == vocabulary).any():  # past the end of a CDF of NaN
+        raise ValueError("the model's logits hold NaN, so no token can be drawn: check its weights and dtype")
+    return tokens.tolist()
+
+
+def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], pad_id: int):
+    """The prompts read: (logits of each next token, cache, mask or None when nothing is padded, last positions).
+
+    The prefix is read once, then each different prompt once; rows with the same prompt get copies. The cache holds
+    prefix, padding, rest of the prompt.
+    """
+    device, start = model.device, len(prefix)
+    cache = DynamicCache(config=_base(model).config)
+    cache.layers = [RoomyLayer() for _ in cache.layers]
+    different = list(dict.fromkeys(tuple(p[start:]) for p in prompts))
+    if prefix and all(different):
+        positions = torch.arange(start, device=device)[None]
+        _forward(model, torch.tensor([list(prefix)], device=device), None, positions, cache)
+        cache.batch_select_indices(torch.zeros(len(different), dtype=torch.long, device=device))
+    else:
+        start, different = 0, list(dict.fromkeys(tuple(p) for p in prompts))
+    width = max(map(len, different))
+    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in different], device=device)
+    real = torch.tensor([[1] * start + [0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
+    mask = None if len(set(map(len, different))) == 1 else real
+    positions = (real.cumsum(1) - 1).clamp(min=0)[:, start:]
+    logits = _forward(model, ids, mask, positions, cache)
+    place = {p: i for i, p in enumerate(different)}
+    index = torch.tensor([place[tuple(p[start:])] for p in prompts], device=device)
+    positions = positions[:, -1]
+    if len(different) < len(prompts) or prefix:
+        cache.batch_select_indices(index)
+    return logits[index], cache, None if mask is None else mask[index], positions[index]
+
+
+def _forward(model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    """Logits (rows, vocabulary) in float32 of the token after the last column."""
+    keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(_base(model)).forward).parameters else {}
+    out = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **keep
+    )
+    return out.logits[:, -1].float()
+
+
+def _choose(logits: torch.Tensor, how: Sampling, uniform: torch.Tensor | None) -> torch.Tensor:
+    """The next token of each row: the likeliest without `uniform` (rows,), else the one at that point of the CDF."""
+    if how.suppress_ids:
+        logits[:, list(how.suppress_ids)] = -torch.inf
+    if uniform is None:
+        return logits.argmax(-1)
+    logits = logits / how.temperature
+    if how.top_k:
+        logits = TopKLogitsWarper(min(how.top_k, logits.shape[-1]))(None, logits)
+    if how.top_p < 1:
+        logits = TopPLogitsWarper(how.top_p)(None, logits)
+    cumulative = torch.softmax(logits, -1, dtype=torch.float64).cumsum(-1)
+    total = cumulative[:, -1:]
+    # The first token whose cumulative probability passes the point: never one of probability 0.
+    return torch.searchsorted(cumulative, uniform[:, None] * total, right=True)[:, 0]
+
+
+def _close_gaps(cache: DynamicCache, ended: torch.Tensor, going: int) -> torch.Tensor:
+    """Drop the ended rows from the cache, in place; returns which old row each of the `going` rows is."""
+    order = torch.arange(going, device=ended.device)
+    gaps = ended[:going].nonzero()[:, 0]
+    movers = (~ended[going:]).nonzero()[:, 0] + going
+    order[gaps] = movers
+    for layer in cache.layers:
+        layer.close_gaps(gaps, movers, going)
+    return order
