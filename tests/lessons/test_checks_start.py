@@ -92,3 +92,14 @@ def test_a_wrong_answer_gets_its_hint(name: str, answer: Callable[..., Any], wan
 @pytest.mark.parametrize("name", NAMES)
 def test_there_are_three_wrong_answers_or_more(name: str):
     assert sum(tried == name for tried, _, _ in WRONG) >= 3
+
+
+def test_an_answer_that_exits_ends_neither_the_cell_nor_the_kernel():
+    result = start.seen_once(lambda p, n: exit(1))
+    assert not result.passed and "SystemExit" in result.message
+    with pytest.raises(KeyboardInterrupt):  # the reader's own wish to stop still counts
+        start.seen_once(interrupted)
+
+
+def interrupted(p: float, n: int) -> float:
+    raise KeyboardInterrupt

@@ -275,6 +275,21 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path: Path):
     assert path.read_bytes() == before
 
 
+def test_a_committed_image_keeps_its_words_and_no_second_copy_of_itself():
+    data = {
+        "image/png": "abc",
+        "text/html": '<img src="data:image/png;base64,abc" alt="four bars">',
+        "text/plain": "four bars",
+    }
+    image = new_output("display_data", data, metadata={"image/png": {"alt": "four bars"}})
+    table = new_output("display_data", {"text/html": "<table></table>", "text/plain": "a table"})
+    book = new_notebook(cells=[new_code_cell("", outputs=[image, table])])
+    stamp.clean(book)
+    kept, as_before = book.cells[0].outputs
+    assert set(kept.data) == {"image/png", "text/plain"} and kept.metadata["image/png"]["alt"] == "four bars"
+    assert as_before == table
+
+
 @pytest.mark.parametrize(
     "arguments, says", [(["--repo", "nonsense"], "owner/name"), (["--execute", "x"], "THINKTUNING_SMOKE")]
 )

@@ -345,8 +345,9 @@ def test_why_gives_the_arithmetic(four):
 
 
 def test_the_twin_comes_with_the_widget(four):
-    data, _ = Inspector(with_log(four, "plain", "guided"), Words())._repr_mimebundle_()
+    data, metadata = Inspector(with_log(four, "plain", "guided"), Words())._repr_mimebundle_()
     assert set(data) >= {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert "Rewards" in metadata["image/png"]["alt"] and data["text/plain"] in metadata["image/png"]["alt"]
 
 
 def test_compare_scores_the_same_tokens(tiny_model, tokenizer, four):

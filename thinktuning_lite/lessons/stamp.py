@@ -219,9 +219,10 @@ def clean(notebook: NotebookNode) -> None:
             text = re.sub(r"\bT_[0-9a-f]{5}(?=_|\b)", lambda m: styled.setdefault(m[0], f"T_{len(styled):05d}"), text)
             cell.outputs = _nodes(json.loads(text))
             for output in cell.outputs:
-                # a widget's static twin stays, the view of a dead kernel goes
                 if "image/png" in output.get("data", {}):
+                    # The PNG stays, which every page can show; not the view of a dead kernel, nor the PNG's twin in HTML.
                     output["data"].pop("application/vnd.jupyter.widget-view+json", None)
+                    output["data"].pop("text/html", None)
 
 
 def _nodes(outputs: list[dict]) -> list:

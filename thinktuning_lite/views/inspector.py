@@ -19,7 +19,6 @@ import anywidget
 import numpy as np
 import torch
 import traitlets
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from thinktuning_lite.method.rollouts import Rollout
@@ -150,7 +149,7 @@ class Inspector(anywidget.AnyWidget):
         """The shown group and its numbers under the settings as they stand."""
         return self._rollouts, self._numbers
 
-    def figure(self) -> Figure:
+    def figure(self) -> plots.DescribedFigure:
         """The static twin: the shown group's advantages, the weight curve and the shown rollout's tokens."""
         guided = [i for i, r in enumerate(self._rollouts) if r.guided]
         i = min(self.ui["rollout"], len(self._rollouts) - 1) if self.ui["rollout"] >= 0 else (guided or [0])[0]
@@ -200,8 +199,9 @@ class Inspector(anywidget.AnyWidget):
 
         data, metadata = super()._repr_mimebundle_(**kwargs)
         summary = f"Inspector: {len(self.index.groups)} groups, steps {self._steps()[0]} to {self._steps()[-1]}"
-        image = print_figure(self.figure(), "png", base64=True)
-        return data | {"image/png": image, "text/plain": summary}, metadata
+        figure = self.figure()
+        image, alt = print_figure(figure, "png", base64=True), f"{summary}. Shown: {figure.alt}"
+        return data | {"image/png": image, "text/plain": summary}, metadata | {"image/png": {"alt": alt}}
 
     # -------------------------------------------------------- what the browser is sent
 

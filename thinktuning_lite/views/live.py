@@ -69,8 +69,9 @@ class LiveView(TrainerCallback):
     def draw(self) -> None:
         """Draw what is known now, in place."""
         picture = BytesIO()
-        plots.live_figure(self.rows, self._total).savefig(picture, format="png", dpi=80)
-        self._curves = _show(self._curves, Image(picture.getvalue(), format="png"))
+        figure = plots.live_figure(self.rows, self._total)
+        figure.savefig(picture, format="png", dpi=80)
+        self._curves = _show(self._curves, Image(picture.getvalue(), format="png", alt=figure.alt))
         rollouts = self._sample()
         if rollouts:
             self._rollouts = _show(self._rollouts, HTML(_as_html(rollouts)))

@@ -41,7 +41,10 @@ def exercise(check: Callable[..., Result]) -> Callable[..., Result]:
             return hint("Not solved yet: replace the `...` with your answer.")
         try:
             return check(*answers)
-        except Exception as error:  # whatever a reader's code raises is for the reader to see, not for the notebook
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a reader's code raises is for the reader, not for the notebook
             return hint(f"Your code raised {type(error).__name__}: {error}")
 
     return safe

@@ -34,9 +34,9 @@ from thinktuning_lite.views.plots.style import PURPLE as PURPLE
 from thinktuning_lite.views.plots.style import SKY as SKY
 from thinktuning_lite.views.plots.style import STUDENT_COLOUR as STUDENT_COLOUR
 from thinktuning_lite.views.plots.style import TEACHER_COLOUR as TEACHER_COLOUR
+from thinktuning_lite.views.plots.style import DescribedFigure as DescribedFigure
 from thinktuning_lite.views.plots.tokens import inspector_figure as inspector_figure
 from thinktuning_lite.views.plots.tokens import log_probability_strip as log_probability_strip
-from thinktuning_lite.views.plots.tokens import rollout_strip as rollout_strip
 from thinktuning_lite.views.plots.tokens import token_strip as token_strip
 from thinktuning_lite.views.plots.training import advantages_by_author as advantages_by_author
 from thinktuning_lite.views.plots.training import learning_curves as learning_curves

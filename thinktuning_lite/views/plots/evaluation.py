@@ -18,7 +18,16 @@ def difference_forest(rows: Sequence, reference: str = "GRPO") -> Figure:
     """
     rows = [r for r in rows if r.difference is not None]
     tasks, methods = list(dict.fromkeys(r.task for r in rows)), list(dict.fromkeys(r.method for r in rows))
-    figure, axes = _figure(4 + 2.6 * len(tasks), 0.8 + 0.3 * len(methods), columns=len(tasks), sharey=True)
+    alt = (
+        f"Difference to {reference} in points of accuracy with its 95 % interval, for {len(methods)} methods on "
+        f"{len(tasks)} benchmarks: "
+        + "; ".join(
+            f"{r.method} on {r.task} {100 * r.difference.estimate:+.1f}"
+            for r in rows
+            if r.verdict in ("better", "worse")
+        )
+    )
+    figure, axes = _figure(4 + 2.6 * len(tasks), 0.8 + 0.3 * len(methods), columns=len(tasks), sharey=True, alt=alt)
     for ax, task in zip(axes.flat, tasks, strict=True):
         for r in (r for r in rows if r.task == task):
             y, d = -methods.index(r.method), r.difference
@@ -36,7 +45,10 @@ def response_lengths(lengths: dict[str, Sequence[float]]) -> Figure:
 
     How to read: the height at x is the share of responses of at most x tokens; a line further to the right is longer.
     """
-    figure, axes = _figure(7, 3.4)
+    alt = "Cumulative distribution of response lengths. Median tokens: " + ", ".join(
+        f"{name} {np.median(values):.0f}" for name, values in lengths.items()
+    )
+    figure, axes = _figure(7, 3.4, alt=alt)
     ax = axes[0, 0]
     for i, (name, values) in enumerate(lengths.items()):
         ordered = np.sort(np.asarray(values, dtype=float))
@@ -61,9 +73,13 @@ def transition_bars(counts: dict[str, dict[str, int]]) -> Figure:
     How to read: blue to the right of 0 is what reflection mends, orange to the left what it spoils; responses that keep
     their answer, or state one only, are not drawn. `counts` maps a method to `behaviours.transitions`.
     """
-    figure, axes = _figure(7, 0.9 + 0.32 * len(counts))
+    alt = "Shares of responses that mended their first answer, and that spoilt it: " + "; ".join(
+        f"{name} {100 * c['wrong to right'] / sum(c.values()):.1f} %, {100 * c['right to wrong'] / sum(c.values()):.1f} %"
+        for name, c in counts.items()
+    )
+    figure, axes = _figure(7, 0.9 + 0.32 * len(counts), alt=alt)
     ax = axes[0, 0]
-    for i, (name, count) in enumerate(counts.items()):
+    for i, count in enumerate(counts.values()):
         total = sum(count.values())
         mended, spoilt = (100 * count[k] / total for k in ("wrong to right", "right to wrong"))
         ax.barh(-i, mended, color=BLUE)
@@ -89,7 +105,11 @@ def run_intervals(right: Sequence[Sequence[float]]) -> Figure:
 
     right = np.asarray(right, dtype=float)
     questions, shares = right.shape[1], np.sort(100 * right.mean(axis=1))[::-1]
-    figure, axes = _figure(7, 0.9 + 0.17 * len(shares))
+    alt = (
+        f"{len(shares)} runs of one model on {questions} questions with 95 % intervals: best {shares[0]:.1f} %, worst "
+        f"{shares[-1]:.1f} %, mean {shares.mean():.1f} %"
+    )
+    figure, axes = _figure(7, 0.9 + 0.17 * len(shares), alt=alt)
     ax = axes[0, 0]
     for y, share in enumerate(shares):
         low, high = proportion_interval(round(share * questions / 100), questions)
@@ -117,7 +137,11 @@ def accuracy_by_steps(cells: dict[str, dict[int, dict[str, float]]]) -> Figure:
     How to read: methods stand beside each other within a number of steps; compare the intervals there, and the slopes.
     `cells` maps a method to {steps: fields of a `behaviours.Cell`}.
     """
-    figure, axes = _figure(8.5, 3.8)
+    alt = "Right answers in % by the number of steps of a problem: " + "; ".join(
+        f"{name} " + ", ".join(f"{100 * cell['accuracy']:.0f}" for _, cell in sorted(by_steps.items()))
+        for name, by_steps in cells.items()
+    )
+    figure, axes = _figure(8.5, 3.8, alt=alt)
     ax = axes[0, 0]
     for i, (name, by_steps) in enumerate(cells.items()):
         found = sorted(by_steps.items())
@@ -153,7 +177,12 @@ def disagreement(question: str, answer: str, right: str, responses: dict[str, st
     texts = {name: _wrapped(text, width) for name, text in responses.items()}
     top = _wrapped(f"{question}  (right: {answer})", 2 * width + 6)
     lines = len(top) + max(map(len, texts.values())) + 4
-    figure, axes = _figure(10, 0.19 * lines + 0.3)
+    alt = (
+        f"One question with two responses: {right} is right, "
+        + " and ".join(name for name in responses if name != right)
+        + " is wrong"
+    )
+    figure, axes = _figure(10, 0.19 * lines + 0.3, alt=alt)
     ax = axes[0, 0]
     ax.set(xlim=(0, 2), ylim=(-lines, 0))
     ax.axis("off")

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from thinktuning_lite.views.plots.style import BLUE, GREEN, GREY, ORANGE, STUDENT_COLOUR, TEACHER_COLOUR, _figure
+from thinktuning_lite.views.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    STUDENT_COLOUR,
+    TEACHER_COLOUR,
+    _figure,
+    _listed,
+)
 
 
 def group_bars(rewards: Sequence[float], advantages: Sequence[float], guided: Sequence[bool] | None = None) -> Figure:
@@ -16,7 +25,10 @@ def group_bars(rewards: Sequence[float], advantages: Sequence[float], guided: Se
     How to read: advantages are rewards relative to the group, so they sum to 0; equal rewards give no bars at all.
     """
     guided = guided or [False] * len(rewards)
-    figure, axes = _figure(8, 2.8, columns=2)
+    alt = f"One group of {len(rewards)} rollouts. Rewards {_listed(rewards)}; advantages {_listed(advantages)}" + (
+        f"; guided: rollout {', '.join(str(i) for i, g in enumerate(guided) if g)}" if any(guided) else ""
+    )
+    figure, axes = _figure(8, 2.8, columns=2, alt=alt)
     x = np.arange(len(rewards))
     for ax, values, label in zip(
         axes.flat, (rewards, advantages), ("reward", "advantage (std of the group)"), strict=True
@@ -46,7 +58,11 @@ def advantage_by_rightness(group_size: int = 8) -> Figure:
     How to read: GRPO's curves bend away at the edges: a lone right rollout, and a lone wrong one, weigh the most. Dr.
     GRPO's are straight lines. With 0 or all right there is nothing to compare, and both are 0 there.
     """
-    figure, axes = _figure(7, 3.4)
+    alt = (
+        f"Advantage of a right and of a wrong rollout by how many of {group_size} are right: straight lines under Dr. "
+        "GRPO; under GRPO curves that grow steep where few are right, or few wrong"
+    )
+    figure, axes = _figure(7, 3.4, alt=alt)
     ax = axes[0, 0]
     k = np.arange(1, group_size)
     share = k / group_size
@@ -82,7 +98,11 @@ def clip_objective(epsilon: float = 0.2) -> Figure:
     How to read: training climbs these curves. Where a curve is flat (dotted) the token has no gradient: it has moved as
     far as the clip allows. The other side is never flat: a token that moved the wrong way is always called back.
     """
-    figure, axes = _figure(8, 2.9, columns=2)
+    alt = (
+        f"The clipped objective over the importance ratio: for A = +1 it rises and is flat above {1 + epsilon:g}; for "
+        f"A = -1 it falls and is flat below {1 - epsilon:g}"
+    )
+    figure, axes = _figure(8, 2.9, columns=2, alt=alt)
     ratio = np.linspace(0.4, 1.6, 241)
     for ax, advantage in zip(axes.flat, (1, -1), strict=True):
         flat = ratio > 1 + epsilon if advantage > 0 else ratio < 1 - epsilon
@@ -119,7 +139,11 @@ def kl_estimators() -> Figure:
     How to read: all agree near 0. k1 may be negative; k2 and k3 never are. To the left the policy made the token less
     likely than the reference: there k3 grows exponentially.
     """
-    figure, axes = _figure(6.5, 3.2)
+    alt = (
+        "Three estimates of the KL over log(p / q): k1 a straight line through 0, k2 a parabola, k3 near 0 like k2 but "
+        "steep to the left and nearly a line to the right"
+    )
+    figure, axes = _figure(6.5, 3.2, alt=alt)
     ax = axes[0, 0]
     x = np.linspace(-2, 2.6, 231)
     curves = (("k1", x, "-"), ("k2", x**2 / 2, "--"), ("k3", np.exp(-x) + x - 1, "-."))

@@ -17,7 +17,11 @@ def schedules(total_steps: int, start: float, end: float) -> Figure:
 
     How to read: all begin at `start`; after `total_steps` guidance is off whatever the schedule.
     """
-    figure, axes = _figure(6.5, 3.2)
+    alt = (
+        f"Guided fraction over steps: constant at {start:g}; linear and cosine from {start:g} to {end:g}; all 0 from "
+        f"step {total_steps} on"
+    )
+    figure, axes = _figure(6.5, 3.2, alt=alt)
     ax = axes[0, 0]
     steps = np.arange(int(total_steps * 1.3) + 1)
     for i, name in enumerate(("constant", "linear", "cosine")):
@@ -39,7 +43,11 @@ def idea() -> Figure:
 
     own = ("23*4=82. \\boxed{82}", "23*4=96. \\boxed{96}", "23*4=82. \\boxed{82}", "23*4=87. \\boxed{87}")
     taught = "Wait ... 20*4=80. 3*4=12. \\boxed{92}"
-    figure, axes = _figure(11, 3.5, columns=2, width_ratios=(1, 1.55))
+    alt = (
+        "Left, GRPO: four wrong rollouts, every reward 0, every advantage 0. Right, ThinkTuning: the teacher finished the "
+        "second one, its reward is 1 and its advantage +1.50, that of the others -0.50"
+    )
+    figure, axes = _figure(11, 3.5, columns=2, width_ratios=(1, 1.55), alt=alt)
     panels = (
         ("GRPO: the student alone", (0.0, 0.0, 0.0, 0.0), "no advantage, nothing to learn"),
         ("ThinkTuning: the teacher finishes one", (0.0, 1.0, 0.0, 0.0), "the guided rollout stands out"),
@@ -79,7 +87,13 @@ def advantages_by_teacher(panels: dict[str, tuple[Sequence[float], Sequence[floa
     unlearned; the dashed line is the mean of the guided ones. A panel without orange had no guidance.
     """
     rows = -(-len(panels) // 2)
-    figure, axes = _figure(8, 2.5 * rows + 0.4, columns=min(2, len(panels)), rows=rows, sharex=True, sharey=True)
+    alt = "Histograms of advantages, mean of the guided rollouts: " + "; ".join(
+        f"{name} {np.mean(guided):+.2f}" if len(guided) else f"{name}, none guided"
+        for name, (_, guided) in panels.items()
+    )
+    figure, axes = _figure(
+        8, 2.5 * rows + 0.4, columns=min(2, len(panels)), rows=rows, sharex=True, sharey=True, alt=alt
+    )
     bins, handles = np.linspace(-3, 3, 25), {}
     for ax, (name, (own, guided)) in zip(axes.flat, panels.items(), strict=False):
         for values, colour, hatch, who in (

@@ -14,7 +14,13 @@ def memory_bars(plans: dict[str, dict[str, int]], cards: dict[str, int]) -> Figu
     How to read: a setting fits a card when its bar ends left of the card's line. `plans` maps a setting to the bytes of its
     parts at the worst moment; `cards` maps a card to its bytes.
     """
-    figure, axes = _figure(9, 1.4 + 0.5 * len(plans))
+    alt = (
+        "Predicted memory in GiB: "
+        + ", ".join(f"{n} {sum(s.values()) / 2**30:.1f}" for n, s in plans.items())
+        + ". Cards: "
+        + ", ".join(f"{name} {size / 2**30:.0f}" for name, size in cards.items())
+    )
+    figure, axes = _figure(9, 1.4 + 0.5 * len(plans), alt=alt)
     ax = axes[0, 0]
     parts = list(dict.fromkeys(part for sizes in plans.values() for part in sizes))
     hatches = ("", "//", "..", "xx", "\\\\", "++", "oo", "--", "||")

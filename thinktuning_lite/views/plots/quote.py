@@ -21,7 +21,11 @@ def arms_over_steps(
     arm to its seeds' probes, a dict a step; markers tell apart lines that lie on each other. With `all_arms` an arm's
     colour is that of its place there, the same from figure to figure.
     """
-    figure, axes = _figure(4.6 * len(panels) + 0.5, 4.2, columns=len(panels))
+    alt = "Last values, mean over seeds: " + "; ".join(
+        f"{label}: " + ", ".join(f"{n} {np.mean([rows[-1][key] for rows in runs[n]]):.2g}" for n in runs)
+        for key, label in panels.items()
+    )
+    figure, axes = _figure(4.6 * len(panels) + 0.5, 4.2, columns=len(panels), alt=alt)
     ends = []
     for ax, (key, label) in zip(axes.flat, panels.items(), strict=True):
         at = _draw_arms(ax, runs, key, list(all_arms or runs))
@@ -82,8 +86,11 @@ def panels_over_steps(
     How to read: guidance is on in the grey part. A panel whose label holds "log" has a logarithmic axis; values between 0
     and 1 have the whole of it. Keys are labelled without what stands before or after a colon if that is shared.
     """
+    alt = "One run over its steps, first and last values: " + "; ".join(
+        f"{key} {rows[0][key]:.2g} to {rows[-1][key]:.2g}" for keys in panels.values() for key in keys
+    )
     figure, axes = _figure(
-        4.1 * columns, 2.6 * -(-len(panels) // columns), columns=columns, rows=-(-len(panels) // columns)
+        4.1 * columns, 2.6 * -(-len(panels) // columns), columns=columns, rows=-(-len(panels) // columns), alt=alt
     )
     ends = []
     for ax, (label, keys) in zip(axes.flat, panels.items(), strict=False):

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from thinktuning_lite.method.shaping import DEFAULT_CONSTANTS, SHAPINGS, AASConstants, shape
-from thinktuning_lite.views.plots.style import _figure, _shaping_style
+from thinktuning_lite.views.plots.style import _figure, _listed, _shaping_style
 
 
 def weight_curves(
@@ -23,7 +23,11 @@ def weight_curves(
     weight near 0 there means that the token is hardly learned. A spike is a pole. Both axes are logarithmic.
     """
     p = torch.logspace(-8, 0, 4001, dtype=torch.float64)
-    figure, axes = _figure(5 * len(advantages) + 0.5, 4, columns=len(advantages), sharey=True)
+    alt = (
+        f"Gradient weight over the probability of a taught token for {', '.join(names)}; a panel each for A = "
+        f"{_listed(advantages)}"
+    )
+    figure, axes = _figure(5 * len(advantages) + 0.5, 4, columns=len(advantages), sharey=True, alt=alt)
     for ax, advantage in zip(axes.flat, advantages, strict=True):
         for name in names:
             s = shape(name, p, torch.full_like(p, advantage), constants).gradient
@@ -46,7 +50,10 @@ def bandit_curves(curves: dict[str, Sequence[float]], exact: dict[str, float]) -
     How to read: both axes are logarithmic, so equal distances are equal factors. Each dot should lie on its line: it was
     computed from an integral, the line from updates.
     """
-    figure, axes = _figure(7.5, 3.8)
+    alt = "Probability of the taught action over updates. Updates until it is one half: " + ", ".join(
+        f"{name} {n:,.0f}" for name, n in exact.items()
+    )
+    figure, axes = _figure(7.5, 3.8, alt=alt)
     ax = axes[0, 0]
     for name, values in curves.items():
         style = _shaping_style(name)
@@ -65,7 +72,11 @@ def break_even_curves(advantage_right: float = 1.0, advantage_wrong: float = -1.
     tokens sink unless nearly all guidance is right.
     """
     p = torch.logspace(-8, 0, 4001, dtype=torch.float64)
-    figure, axes = _figure(7, 3.6)
+    alt = (
+        "Share of right guidance that a taught token needs to rise, over its probability: near 100 % under intended for "
+        "rare tokens, near 50 % under the other shapings"
+    )
+    figure, axes = _figure(7, 3.6, alt=alt)
     ax = axes[0, 0]
     for name in SHAPINGS:
         up = advantage_right * shape(name, p, torch.full_like(p, advantage_right)).gradient
@@ -94,7 +105,10 @@ def taught_tokens(runs: dict[str, dict[str, Sequence[float]]]) -> Figure:
         ("rest", "probability of the other taught tokens"),
         ("kl", "KL(start || now), nats per token"),
     )
-    figure, axes = _figure(11, 3.5, columns=3)
+    alt = "Entry token, other taught tokens and KL by step. Entry token, first to last: " + "; ".join(
+        f"{name} {run['entry'][0]:.1e} to {run['entry'][-1]:.1e}" for name, run in runs.items()
+    )
+    figure, axes = _figure(11, 3.5, columns=3, alt=alt)
     for ax, (key, label) in zip(axes.flat, panels, strict=True):
         for name, run in runs.items():
             ax.plot(run["step"], run[key], **_shaping_style(name), label=name)

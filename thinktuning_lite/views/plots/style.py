@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +19,32 @@ DASHES = ("-", "-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 STUDENT_COLOUR, TEACHER_COLOUR = BLUE, ORANGE
 
 
-def _figure(width: float, height: float, columns: int = 1, rows: int = 1, **kwargs) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+class DescribedFigure(Figure):
+    """A matplotlib Figure with `alt`, what it shows in words; a notebook shows it as an image with that text.
+
+    JupyterLab and nbconvert's page take alternative text from HTML alone (seen in 4.6 and 7.17), so a live kernel sends an
+    <img>. A committed notebook keeps the PNG (`lessons.stamp.clean`), which every page can show, with the text in its
+    metadata, where nbconvert's classic page looks for it.
+    """
+
+    def __init__(self, *args: Any, alt: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.alt = alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        from IPython.core.pylabtools import print_figure
+
+        image, alt = print_figure(self, "png", base64=True), _drawable(self.alt)
+        tag = f'<img src="data:image/png;base64,{image}" alt="{html.escape(alt)}">'
+        bundle = {"image/png": image, "text/html": tag, "text/plain": textwrap.fill(alt, 120)}
+        return bundle, {"image/png": {"alt": alt}}
+
+
+def _figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, *, alt: str, **kwargs: Any
+) -> tuple[DescribedFigure, np.ndarray]:
+    """A figure of `rows` x `columns` axes without spines at the top and the right; `alt` says what it will show."""
+    figure = DescribedFigure(figsize=(width, height), layout="constrained", alt=alt)
     axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -41,10 +67,9 @@ def _band(ax: Axes, runs: list[list[dict]], key: str, colour: str, dash, smooth:
     return float(mean[-1])
 
 
-def _box(x: float, y: float, face: str, edge: str, dash: str):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x + 0.04, y + 0.04), 0.92, 0.9, facecolor=face, edgecolor=edge, linestyle=dash, linewidth=1.6)
+def _listed(values: Sequence[float], digits: int = 2) -> str:
+    """Numbers for alternative text: "0.5, 0.25, ...", the first eight."""
+    return ", ".join(f"{v:.{digits}g}" for v in list(values)[:8]) + (" ..." if len(values) > 8 else "")
 
 
 def _visible(token: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of single tokens: strips of a rollout."""
+"""Figures of tokens: one rollout, probabilities over many orders of magnitude, the inspector without a kernel."""
 
 from __future__ import annotations
 
@@ -9,48 +9,82 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from thinktuning_lite.method.rollouts import Rollout
 from thinktuning_lite.views.plots.style import (
     CYCLE,
     GREEN,
     STUDENT_COLOUR,
     TEACHER_COLOUR,
-    _box,
+    DescribedFigure,
     _drawable,
     _figure,
+    _listed,
     _visible,
 )
 
+WIDTH, LINE = 10.5, 0.46  # inches of a strip and of a line of it
+CHARACTERS = 132  # of the strip's font in a line
+LIKELY, UNLIKELY = np.array([255, 255, 255]) / 255, np.array([11, 60, 111]) / 255  # as in inspector.js
 
-def token_strip(
-    tokens: Sequence[str], values: Sequence[float], author: Sequence[int], label: str, columns: int = 14
-) -> Figure:
-    """The tokens of one completion as boxes shaded by a quantity in 0..1 (probability, weight); darker is larger.
 
-    How to read: left to right, top to bottom; the teacher's tokens have an orange frame, the student's a blue one. The
-    number under a token is its value.
+def token_strip(tokens: Sequence[str], p: Sequence[float], author: Sequence[int], label: str) -> Figure:
+    """The tokens of one completion, each on a tile as wide as its text; the darker, the less likely.
+
+    How to read: like a sentence; a line break in the text (↵) starts a new line. The number under a token is its
+    probability `p`: white at 1, black-blue at 1e-6 and below, the inspector's scale. Underlined with orange dashes: the
+    teacher wrote it.
     """
-    rows = -(-len(tokens) // columns)
-    figure, axes = _figure(0.75 * columns, 0.62 * rows + 0.5)
-    ax = axes[0, 0]
-    for i, (token, value, who) in enumerate(zip(tokens, values, author, strict=True)):
-        x, y = i % columns, -(i // columns)
-        shade = 1 - 0.75 * float(np.clip(value, 0, 1))
-        ax.add_patch(_box(x, y, str(shade), TEACHER_COLOUR if who else STUDENT_COLOUR, "--" if who else "-"))
-        ink = "white" if shade < 0.5 else "black"
-        ax.text(x + 0.5, y + 0.62, _visible(token), ha="center", va="center", fontsize=8, color=ink, parse_math=False)
-        ax.text(x + 0.5, y + 0.22, f"{value:.2g}", ha="center", va="center", fontsize=6.5, color=ink)
-    ax.set(xlim=(-0.05, columns + 0.05), ylim=(1 - rows - 0.1, 1.1))
-    ax.axis("off")
-    ax.set_title(f"{label}   (solid blue frame: student, dashed orange frame: teacher)", fontsize=9, loc="left")
+    places, lines = _places(tokens, numbers := [f"{v:.2g}" for v in p])
+    i = int(np.argmin(p))
+    text = _visible("".join(tokens)).replace("↵", " ")
+    alt = f"{label}: {text}. Least likely token: {_visible(tokens[i])!r}, number {i}, at {p[i]:.1g}"
+    figure, axes = _figure(WIDTH, LINE * lines + 0.35, alt=alt)
+    _strip(axes[0, 0], tokens, places, lines, p, author, numbers)
+    taught = "   (dashed underline: the teacher's)" if any(author) else ""
+    axes[0, 0].set_title(f"{label}; darker: less likely{taught}", fontsize=9, loc="left", parse_math=False)
     return figure
 
 
-def rollout_strip(rollout: Rollout, tokenizer, quantity: str = "probability") -> Figure:
-    """`token_strip` of a logged rollout, shaded by `quantity`: "probability" or "weight"."""
-    values = [float(np.exp(x)) for x in rollout.logps] if quantity == "probability" else rollout.weights
-    tokens = [tokenizer.decode([i]) for i in rollout.token_ids]
-    return token_strip(tokens, values, rollout.author, f"{quantity} of each token; advantage {rollout.advantage:+.2f}")
+def _places(tokens: Sequence[str], numbers: Sequence[str]) -> tuple[list[tuple[int, float, float]], int]:
+    """(line, start, width) of each token's tile in characters, and the number of lines."""
+    places, line, at = [], 0, 0.0
+    for token, number in zip(tokens, numbers, strict=True):
+        width = max(len(_shown(token)), 0.75 * len(number)) + 0.9
+        if at and at + width > CHARACTERS:
+            line, at = line + 1, 0.0
+        places.append((line, at, width))
+        line, at = (line + 1, 0.0) if "\n" in token else (line, at + width + 0.25)
+    return places, places[-1][0] + 1 if places else 1
+
+
+def _shown(token: str) -> str:
+    text = _drawable(_visible(token))
+    return text if len(text) < 25 else text[:24] + "…"
+
+
+def _strip(
+    ax: Axes,
+    tokens: Sequence[str],
+    places: Sequence[tuple[int, float, float]],
+    lines: int,
+    p: Sequence[float],
+    author: Sequence[int],
+    numbers: Sequence[str],
+) -> None:
+    """Draw tiles at `places`, coloured by `p`, on axes of `lines` lines."""
+    from matplotlib.patches import Rectangle
+
+    for token, (line, x, width), likely, who, number in zip(tokens, places, p, author, numbers, strict=True):
+        share = float(np.clip(-np.log10(max(likely, 1e-9)) / 6, 0, 1))
+        ground = LIKELY + (UNLIKELY - LIKELY) * share
+        ink, middle = "white" if share > 0.45 else "black", x + width / 2
+        ax.add_patch(Rectangle((x, -line), width, 0.84, facecolor=ground, edgecolor="#9A9A9A", linewidth=0.6))
+        if who:
+            ax.plot([x, x + width], [-line - 0.06] * 2, color=TEACHER_COLOUR, linestyle=(0, (2, 1)), linewidth=2)
+        text = dict(ha="center", va="center", color=ink, parse_math=False)
+        ax.text(middle, -line + 0.56, _shown(token), fontsize=8.5, family="monospace", **text)
+        ax.text(middle, -line + 0.18, number, fontsize=6.5, **text)
+    ax.set(xlim=(-0.2, CHARACTERS + 1), ylim=(0.75 - lines, 0.92))
+    ax.axis("off")
 
 
 def log_probability_strip(values: dict[str, Sequence[float]], label: str) -> Figure:
@@ -59,10 +93,13 @@ def log_probability_strip(values: dict[str, Sequence[float]], label: str) -> Fig
     How to read: the axis is logarithmic, each grid line to the left is a factor of 10 (or more) less likely; 1e-6 means
     once in a million rollouts.
     """
-    figure, axes = _figure(8.5, 0.75 * len(values) + 1)
+    alt = f"Dots on a logarithmic axis: {label}. Medians: " + ", ".join(
+        f"{name} {np.median(ps):.1e}" for name, ps in values.items()
+    )
+    figure, axes = _figure(8.5, 0.75 * len(values) + 1, alt=alt)
     ax = axes[0, 0]
     jitter = np.random.default_rng(0)
-    for i, (name, ps) in enumerate(values.items()):
+    for i, ps in enumerate(values.values()):
         colour, ps = CYCLE[i + 1], np.asarray(ps)
         ax.scatter(ps, -i + jitter.uniform(-0.18, 0.18, len(ps)), s=10, color=colour, alpha=0.35, linewidth=0)
         median = float(np.median(ps))
@@ -90,23 +127,49 @@ def inspector_figure(
     shaped: Sequence[bool],
     curve: tuple[Sequence[float], Sequence[float]],
     shaping: str,
-    columns: int = 14,
-) -> Figure:
+) -> DescribedFigure:
     """The inspector without a kernel: a group's advantages, the weight curve, and the tokens of rollout `shown`.
 
     How to read: top left, grey bars are the own rollouts compared among themselves, coloured ones the whole group, hatched
     orange the guided rollout. Top right, the weight of a shaped token over its probability; diamonds are the teacher's
     tokens, circles the student's. Below, the darker a token the less likely; the number is its weight.
     """
-    rows = -(-len(tokens) // columns)
-    figure = Figure(figsize=(0.75 * columns, 3.1 + 0.62 * rows), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3.1, 0.62 * rows))
+    numbers = [f"{w:.3g}" if s else "–" for w, s in zip(weight, shaped, strict=True)]
+    places, lines = _places(tokens, numbers)
+    alt = (
+        f"{_drawable(textwrap.shorten(title, 240, placeholder=' …'))}. Rewards {_listed(rewards)}; advantages "
+        f"{_listed(after)}; guided: {sum(guided)}. Rollout {shown}: {len(tokens)} tokens, the teacher's {sum(author)}"
+    )
+    figure = DescribedFigure(figsize=(WIDTH, 3.4 + LINE * lines), layout="constrained", alt=alt)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3.05, 0.35 + LINE * lines))
     bars, line = top.subplots(1, 2)
     _before_after(bars, rewards, before, after, guided)
-    line.plot(*curve, color=GREEN, linewidth=1.8)
+    _weight_line(line, curve, p, weight, author)
+    line.set(ylabel=f"weight, {shaping}", title=f"rollout {shown}, A = {after[shown]:+.2f}")
+    for ax in (bars, line):
+        ax.spines[["top", "right"]].set_visible(False)
+    _strip(strip := bottom.subplots(), tokens, places, lines, p, author, numbers)
+    strip.set_title(
+        "darker: less likely; number: weight (–: not shaped); dashed underline: the teacher's", fontsize=9, loc="left"
+    )
+    figure.suptitle(
+        textwrap.fill(_drawable(textwrap.shorten(title, 240, placeholder=" …")), 120), fontsize=10, parse_math=False
+    )
+    return figure
+
+
+def _weight_line(
+    ax: Axes,
+    curve: tuple[Sequence[float], Sequence[float]],
+    p: Sequence[float],
+    weight: Sequence[float],
+    author: Sequence[int],
+) -> None:
+    """The weight over the probability as a curve, and the rollout's tokens on it."""
+    ax.plot(*curve, color=GREEN, linewidth=1.8)
     for who, marker, colour in ((0, "o", STUDENT_COLOUR), (1, "D", TEACHER_COLOUR)):
         at = [i for i, a in enumerate(author) if a == who]
-        line.plot(
+        ax.plot(
             np.clip([p[i] for i in at], 1e-8, 1),
             np.clip([weight[i] for i in at], 1e-4, 1e3),
             marker,
@@ -116,22 +179,13 @@ def inspector_figure(
             fillstyle="full" if who else "none",
             linestyle="none",
         )
-    line.set(
+    ax.set(
         xscale="log",
         yscale="log",
         xlim=(1e-8, 2),
         ylim=(5e-5, 2e3),
         xlabel="probability p of the token",
-        ylabel=f"weight, {shaping}",
-        title=f"rollout {shown}, A = {after[shown]:+.2f}",
     )
-    for ax in (bars, line):
-        ax.spines[["top", "right"]].set_visible(False)
-    _inspected_strip(bottom.subplots(), tokens, author, p, weight, shaped, columns)
-    figure.suptitle(
-        textwrap.fill(_drawable(textwrap.shorten(title, 240, placeholder=" …")), 120), fontsize=10, parse_math=False
-    )
-    return figure
 
 
 def _before_after(
@@ -153,39 +207,3 @@ def _before_after(
     ax.set_xticks(x, [f"{i}\nr={r:.3g}" for i, r in enumerate(rewards)], fontsize=8)
     ax.set(ylabel="advantage", title="grey: own rollouts alone; colour: whole group")
     ax.margins(y=0.15)
-
-
-def _inspected_strip(
-    ax: Axes,
-    tokens: Sequence[str],
-    author: Sequence[int],
-    p: Sequence[float],
-    weight: Sequence[float],
-    shaped: Sequence[bool],
-    columns: int,
-) -> None:
-    for i, token in enumerate(tokens):
-        x, y = i % columns, -(i // columns)
-        shade = 1 - 0.85 * float(np.clip(-np.log10(max(p[i], 1e-9)) / 6, 0, 1))
-        ink = "white" if shade < 0.5 else "black"
-        ax.add_patch(
-            _box(x, y, str(shade), TEACHER_COLOUR if author[i] else STUDENT_COLOUR, "--" if author[i] else "-")
-        )
-        text = _drawable(token if len(token) < 12 else token[:10] + "…")
-        ax.text(x + 0.5, y + 0.62, text, ha="center", va="center", fontsize=8, color=ink, parse_math=False)
-        ax.text(
-            x + 0.5,
-            y + 0.22,
-            f"{weight[i]:.3g}" if shaped[i] else "–",
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color=ink,
-        )
-    ax.set(xlim=(-0.05, columns + 0.05), ylim=(-(-(-len(tokens) // columns)) + 1 - 0.1, 1.1))
-    ax.axis("off")
-    ax.set_title(
-        "darker: less likely; number: weight (–: not shaped); solid blue frame: student, dashed orange: teacher",
-        fontsize=9,
-        loc="left",
-    )

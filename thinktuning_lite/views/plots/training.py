@@ -36,9 +36,12 @@ def learning_curves(runs: dict[str, list[list[dict]]]) -> Figure:
         ("completions/mean_length", "tokens a response"),
         ("guidance/fraction", "guided share of rollouts"),
     )
-    figure, axes = _figure(11, 3.4, columns=3)
+    alt = "Reward, tokens a response and guided share over steps. Last reward, mean over seeds: " + ", ".join(
+        f"{name} {np.mean([rows[-1].get('reward') or 0 for rows in seeds]):.2f}" for name, seeds in runs.items()
+    )
+    figure, axes = _figure(11, 3.4, columns=3, alt=alt)
     for ax, (key, label) in zip(axes.flat, panels, strict=True):
-        for i, (name, seeds) in enumerate(runs.items()):
+        for i, seeds in enumerate(runs.values()):
             _band(ax, seeds, key, CYCLE[i % len(CYCLE)], DASHES[i % len(DASHES)])
         ax.set(xlabel="step", ylabel=label)
         ax.set_ylim(bottom=0)
@@ -54,11 +57,17 @@ def advantages_by_author(log: str | Path) -> Figure:
     groups, sit further to the right; mass at 0 is groups whose rewards are all equal.
     """
     rollouts = list(read_rollouts(log))
-    figure, axes = _figure(7, 3.4)
+    by_author = {
+        name: [r.advantage for r in rollouts if r.guided == guided]
+        for name, guided in (("own", False), ("guided", True))
+    }
+    alt = "Histogram of advantages. " + "; ".join(
+        f"{name}: mean {np.mean(a):+.2f} of {len(a)}" for name, a in by_author.items() if a
+    )
+    figure, axes = _figure(7, 3.4, alt=alt)
     ax = axes[0, 0]
     bins = np.linspace(-3, 3, 25)
-    for guided, colour, name in ((False, STUDENT_COLOUR, "own"), (True, TEACHER_COLOUR, "guided")):
-        values = [r.advantage for r in rollouts if r.guided == guided]
+    for (name, values), colour in zip(by_author.items(), (STUDENT_COLOUR, TEACHER_COLOUR), strict=True):
         if not values:
             continue
         ax.hist(
@@ -70,7 +79,7 @@ def advantages_by_author(log: str | Path) -> Figure:
             color=colour,
             edgecolor=colour,
             linewidth=1.6,
-            hatch="//" if guided else None,
+            hatch="//" if name == "guided" else None,
             label=f"{name} rollouts (n={len(values)})",
         )
     ax.set(xlabel="advantage (group-relative, in sample standard deviations)", ylabel="share of rollouts")
@@ -84,7 +93,12 @@ def length_drift(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
     How to read: nothing in this toy rewards length, so a curve that leaves its start was moved by the aggregation alone.
     `curves` maps an aggregation to {"right": lengths, "wrong": lengths}.
     """
-    figure, axes = _figure(8, 3, columns=len(curves), sharey=True)
+    alt = "Mean length over updates, first to last: " + "; ".join(
+        f"{how}, {who} answers {lengths[0]:.0f} to {lengths[-1]:.0f}"
+        for how, both in curves.items()
+        for who, lengths in both.items()
+    )
+    figure, axes = _figure(8, 3, columns=len(curves), sharey=True, alt=alt)
     for ax, (how, both) in zip(axes.flat, curves.items(), strict=True):
         for (who, lengths), colour, dash in zip(both.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
             ax.plot(lengths, dash, color=colour, linewidth=1.8, label=f"{who} answers")
@@ -106,7 +120,10 @@ def reward_and_accuracy(
     How to read: left, thin lines are single steps, thick ones a running mean over `smooth` of them. Right, bars are 95 %
     intervals; the dotted line is what the start reaches greedily. `accuracy` and `start` are (mean, half-width), shares of 1.
     """
-    figure, axes = _figure(9, 3.3, columns=2, width_ratios=(2, 1), sharey=True)
+    alt = f"Training reward over steps, and validation accuracy at T = 1: start {100 * start[0]:.0f} %, " + ", ".join(
+        f"{name} {100 * v[0]:.0f} %" for name, v in accuracy.items()
+    )
+    figure, axes = _figure(9, 3.3, columns=2, width_ratios=(2, 1), sharey=True, alt=alt)
     left, right = axes.flat
     colours = dict(zip(rewards, (BLUE, ORANGE, GREEN), strict=False))
     for name, values in rewards.items():
@@ -178,7 +195,8 @@ def live_figure(rows: Sequence[dict], total_steps: int | None = None) -> Figure:
         ),
         ("gradient norm", (("grad_norm", "gradient norm", GREEN, "-"),)),
     )
-    figure, axes = _figure(10, 4.6, columns=2, rows=2, sharex=True)
+    alt = f"A run at step {rows[-1]['step'] if rows else 0}: reward, share of groups without advantage, weights, gradient norm"
+    figure, axes = _figure(10, 4.6, columns=2, rows=2, sharex=True, alt=alt)
     for ax, (label, lines) in zip(axes.flat, panels, strict=True):
         for key, name, colour, dash in lines:
             known = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
@@ -199,7 +217,10 @@ def sample_curves(curves: dict[str, Sequence[float]]) -> Figure:
     How to read: at k = 1 all say the same. Unbiased pass@k is what k fresh samples would find; a plug-in line that lies
     below it is biased, not careful.
     """
-    figure, axes = _figure(7, 3.4)
+    alt = "Questions in % by samples k, first and last: " + "; ".join(
+        f"{name} {100 * values[0]:.0f} to {100 * values[-1]:.0f}" for name, values in curves.items()
+    )
+    figure, axes = _figure(7, 3.4, alt=alt)
     ax = axes[0, 0]
     for i, (name, values) in enumerate(curves.items()):
         k = np.arange(1, len(values) + 1)
