@@ -103,6 +103,14 @@ class TeacherPrompt:
         return turns + [{"role": "user", "content": user}]
 
 
+def fold_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same chat with its system turn put before the first user turn's text, for templates without a system role."""
+    if messages[0]["role"] != "system":
+        return messages
+    system, user, *rest = messages
+    return [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}, *rest]
+
+
 def _named(template: str, behaviour: Behaviour | None) -> str:
     if behaviour is None:
         return template
