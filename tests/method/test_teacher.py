@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import random
 import re
-import socket
 import string
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
 
-from thinktuning_lite.method import prompts, teacher
-from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.endpoint import EndpointTeacher
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method import teacher
 from thinktuning_lite.method.teacher import Guidance, GuidanceRequest
 
 REQUEST = GuidanceRequest("Ana has 5 coins. How many?", "5+2=7. \\boxed{7}", "self-critique")
@@ -37,6 +24,10 @@ GOOD = "<opinion>correct</opinion><reason>I agree.</reason><phrase>1+1=2. \\boxe
 
 def parse_by_splitting(text: str) -> Guidance | None:
     """The contract, written another way: exactly the six tags in order, nothing but white space between pairs."""
+    text = text.split("</think>")[-1].split("[/THINK]")[-1].strip()
+    first, *rest = text.split("\n")
+    if text.startswith("```") and text.endswith("```") and rest and re.fullmatch(r"```[\w-]*[ \t]*", first):
+        text = "\n".join(rest)[:-3]
     pieces = re.split(r"(</?(?:opinion|reason|phrase)>)", text)
     tags, texts = pieces[1::2], [p.strip() for p in pieces[0::2]]
     if tags != ["<opinion>", "</opinion>", "<reason>", "</reason>", "<phrase>", "</phrase>"]:
@@ -55,6 +46,11 @@ def parse_by_splitting(text: str) -> Guidance | None:
         GOOD.replace("><", ">\n\t <"),
         GOOD.replace(">correct<", "> correct\n<"),
         GOOD.replace("I agree.", "\n I agree. \n"),
+        f"<think>\nIs it? <opinion>incorrect</opinion>\n</think>\n\n{GOOD}",
+        f"so the template opened the thought</think>{GOOD}",
+        f"[THINK]hm[/THINK]{GOOD}",
+        f"```xml\n{GOOD}\n```",
+        f"<think></think>\n```\n{GOOD}```\n",
     ],
 )
 def test_white_space_is_tolerated(text):
@@ -68,6 +64,12 @@ def test_white_space_is_tolerated(text):
         "I think it is right.",
         f"Sure! {GOOD}",
         f"{GOOD} Done.",
+        f"<think>{GOOD}",
+        f"{GOOD}</think>",
+        f"<think>x</think>Sure! {GOOD}",
+        f"```{GOOD}",
+        f"Sure!\n```xml\n{GOOD}\n```",
+        f"```xml\n{GOOD}\n```\nDone.",
         GOOD + GOOD,
         GOOD.replace("correct", "Correct"),
         GOOD.replace("correct", "unsure"),
@@ -110,6 +112,9 @@ PIECES += [
     "<opinion",
     "\u2028",
     "é",
+    "</think>",
+    "```xml\n",
+    "```",
 ]
 
 
@@ -147,6 +152,9 @@ def test_any_text_parses_or_is_refused_but_never_raises(text):
         "<opinion>" + " " * 20_000 + "x",
         GOOD + " " * 20_000 + "x",
         "<opinion>correct</opinion><reason>" + "a" * 50_000,
+        "```\n" + "``` " * 15_000 + "x",
+        "```\n" + " " * 20_000 + "x",
+        "</think>" * 6_000 + "x",
     ],
 )
 def test_hostile_replies_of_a_reply_s_size_take_less_than_a_second(text):
@@ -277,274 +285,3 @@ def test_hardest_selection_spends_the_pooled_quota_where_least_is_right():
 def test_unknown_selection_is_refused():
     with pytest.raises(ValueError, match="'best'.*random, wrong, hardest"):
         teacher.select_rollouts([True] * 4, 4, 0.5, random.Random(0), "best")
-
-
-# --- prompts ------------------------------------------------------------------------------------------------
-
-
-def test_tiny_prompt_as_the_checkpoint_reads_it(tokenizer):
-    messages = prompts.TINY_PROMPT.with_quote("We ride at dawn!").messages(
-        "Q? {x}", "1+1=2. \\boxed{2}", "self-conflict"
-    )
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    assert text == (
-        "<|system|>teacher: self-conflict<|end|><|user|>Question: Q? {x}\nAttempt: 1+1=2. \\boxed{2}\n"
-        "Quote: We ride at dawn!<|end|><|assistant|>"
-    )
-    assert "Quote" not in prompts.TINY_PROMPT.messages("Q", "R", "self-conflict")[-1]["content"]
-
-
-def test_instruct_prompt_has_four_good_turns_and_hands_over_everything_verbatim():
-    question, response, quote = "What is {x} + \\frac{1}{2}?", "{} \\boxed{7} {question}", "No {one} leaves."
-    messages = prompts.INSTRUCT_PROMPT.with_quote(quote).messages(question, response, "self-critique")
-    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 4, "user"]
-    assert "\\boxed{}" in messages[0]["content"] and "{{" not in messages[0]["content"]
-    assert messages[-1]["content"].startswith(f"Question: {question}\n\nResponse: {response}")
-    assert messages[-1]["content"].endswith(quote)
-
-    # The exemplars: worked out by hand here, so that no wrong sum is taught.
-    answers = [46 - 18 + 9, 7 * 24 - 5, 90 - 12 * 6, 100 * 15 // 60]
-    opinions = []
-    for (asked, said), answer in zip(prompts.INSTRUCT_PROMPT.exemplars, answers, strict=True):
-        guidance = teacher.parse_guidance(said)
-        assert guidance is not None
-        assert extract_answer(guidance.phrase) == str(answer)
-        assert guidance.opinion == ("correct" if extract_answer(asked) == str(answer) else "incorrect")
-        opinions.append(guidance.opinion)
-    assert sorted(opinions) == ["correct"] * 2 + ["incorrect"] * 2  # as the authors have it
-
-
-# --- the policy as teacher ----------------------------------------------------------------------------------
-
-
-def state_of(model: Any) -> dict[str, Any]:
-    flags = {n: (m.training, getattr(m, "gradient_checkpointing", None)) for n, m in model.named_modules()}
-    return {
-        "modules": flags,
-        "use_cache": model.config.use_cache,
-        "checkpointing": model.is_gradient_checkpointing,
-    }
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_policy_teacher_speaks_in_eval_and_puts_everything_back(tiny_model, tokenizer, monkeypatch, fails):
-    tiny_model.train()
-    tiny_model.model.layers[0].mlp.eval()  # somebody's frozen part must stay as it is
-    tiny_model.gradient_checkpointing_enable()
-    tiny_model.config.use_cache = False
-    before = state_of(tiny_model)
-    assert before["checkpointing"]
-    heard = []
-    generate = type(tiny_model).generate
-
-    def spy(self, *args, **kwargs):
-        heard.append(state_of(self) | {"grad": torch.is_grad_enabled()})
-        if fails:
-            raise MemoryError("no room")
-        return generate(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(tiny_model), "generate", spy)
-    teach = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=4)
-    if fails:
-        with pytest.raises(MemoryError):
-            teach([REQUEST])
-    else:
-        assert len(teach([REQUEST, REQUEST])) == 2
-    (during,) = heard
-    assert not during["grad"] and not during["checkpointing"] and during["use_cache"] is True
-    assert not any(training or checkpointed for training, checkpointed in during["modules"].values())
-    assert state_of(tiny_model) == before
-
-
-def test_only_a_model_that_does_not_train_is_asked_in_inference_mode(tiny_model, tokenizer, monkeypatch):
-    modes, generate = [], type(tiny_model).generate
-
-    def spy(self, *args, **kwargs):
-        modes.append(torch.is_inference_mode_enabled())
-        return generate(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(tiny_model), "generate", spy)
-    frozen = copy.deepcopy(tiny_model).requires_grad_(False)
-    adapted = lora(copy.deepcopy(tiny_model), True)
-    replies = [
-        PolicyTeacher(m, tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)([REQUEST])
-        for m in (frozen, tiny_model, adapted)
-    ]
-    assert modes == [True, False, False]
-    assert replies[0] == replies[1] == replies[2]
-
-
-def test_policy_teacher_is_greedy_and_the_same_in_any_batch(tiny_model, tokenizer):
-    requests = [
-        GuidanceRequest(f"Ana has {n} coins." + " How many?" * k, "5", "self-critique")
-        for k, n in enumerate((5, 17, 60))
-    ]
-    replies = [
-        PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, 12, batch_size=b)(requests) for b in (1, 2, 64)
-    ]
-    assert replies[0] == replies[1] == replies[2]
-    assert len(set(replies[0])) > 1
-
-    # By hand: argmax, one token after the other, without generate, cache or padding.
-    messages = prompts.TINY_PROMPT.messages(requests[2].question, requests[2].response, requests[2].behaviour)
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    ids = tokenizer.encode(prompt, add_special_tokens=False)
-    start = len(ids)
-    with torch.no_grad():
-        while len(ids) < start + 12 and (len(ids) == start or ids[-1] != tokenizer.eos_token_id):
-            ids.append(tiny_model(torch.tensor([ids])).logits[0, -1].argmax().item())
-    assert replies[0][2] == tokenizer.decode(ids[start:], skip_special_tokens=True)
-
-
-def test_the_teacher_role_may_write_what_the_student_role_may_not(tiny_model, tokenizer):
-    """The checkpoint's generation config keeps the student from the tags; the teacher must still write them."""
-    teach = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=8)
-    (free,) = teach([REQUEST])
-    words = tokenizer.encode(free, add_special_tokens=False)
-    tiny_model.generation_config.suppress_tokens = sorted(set(words))
-    assert teach([REQUEST]) == [free]
-    assert tiny_model.generation_config.suppress_tokens == sorted(set(words))
-    student = tiny_model.generate(torch.tensor([words]), max_new_tokens=8, do_sample=False)[0, len(words) :]
-    assert not set(student.tolist()) & set(words)
-
-
-def lora(model: Any, checkpointing: bool) -> Any:
-    torch.manual_seed(4)
-    policy = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "o_proj"], lora_dropout=0.0))
-    for name, p in policy.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(p, std=1.0)
-    if checkpointing:
-        policy.gradient_checkpointing_enable()
-    return policy.train()
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_with_lora_the_teacher_speaks_as_the_untouched_base(tiny_model, tokenizer, checkpointing):
-    requests = [REQUEST, GuidanceRequest("Ben has 9 eggs.", "9. \\boxed{9}", "self-agreement")]
-    base = PolicyTeacher(copy.deepcopy(tiny_model), tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests)
-    policy = lora(tiny_model, checkpointing)
-    trainable = {n for n, p in policy.named_parameters() if p.requires_grad}
-    ids = torch.tensor([tokenizer.encode("Ana has 5 coins.", add_special_tokens=False)])
-    adapted = policy(ids).logits.detach()
-
-    assert PolicyTeacher(policy, tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests) == base
-
-    assert {n for n, p in policy.named_parameters() if p.requires_grad} == trainable
-    torch.testing.assert_close(policy(ids).logits, adapted, rtol=0, atol=0)  # the adapter is back on
-    assert policy.training and policy.is_gradient_checkpointing == checkpointing
-    spoken = PolicyTeacher(policy.merge_and_unload(), tokenizer, prompts.TINY_PROMPT, max_new_tokens=12)(requests)
-    assert spoken != base  # negative control: the adapter would have been heard
-
-
-def test_the_adapter_is_on_again_after_an_error(tiny_model, tokenizer, monkeypatch):
-    policy = lora(tiny_model, True)
-    ids = torch.tensor([[20, 30, 40]])
-    adapted = policy(ids).logits.detach()
-
-    def fail(self, *args, **kwargs):
-        raise RuntimeError("no reply")
-
-    monkeypatch.setattr(type(policy), "generate", fail)
-    with pytest.raises(RuntimeError, match="no reply"):
-        PolicyTeacher(policy, tokenizer, prompts.TINY_PROMPT)([REQUEST])
-    torch.testing.assert_close(policy(ids).logits, adapted, rtol=0, atol=0)
-    assert policy.training and policy.is_gradient_checkpointing
-
-
-def test_policy_teacher_needs_a_chat_template_and_an_eos(tiny_model, tokenizer):
-    for missing, match in (("chat_template", "no chat template"), ("eos_token", "no EOS")):
-        broken = copy.deepcopy(tokenizer)
-        setattr(broken, missing, None)
-        with pytest.raises(ValueError, match=match):
-            PolicyTeacher(tiny_model, broken, prompts.TINY_PROMPT)
-
-
-# --- the endpoint as teacher --------------------------------------------------------------------------------
-
-
-@contextmanager
-def server(answer: Any) -> Iterator[tuple[str, list[dict]]]:
-    """An endpoint on 127.0.0.1: `answer(body)` gives (status, bytes), or None to hang up. Yields address, requests."""
-    seen: list[dict] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append({"path": self.path, "headers": dict(self.headers), "body": body})
-            reply = answer(body)
-            if reply is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self.send_response(reply[0])
-            self.send_header("Content-Length", str(len(reply[1])))
-            self.end_headers()
-            self.wfile.write(reply[1])
-
-        def log_message(self, *args):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}/v1", seen
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def chat(content: Any) -> tuple[int, bytes]:
-    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]}).encode()
-
-
-def test_endpoint_answers_in_order_and_is_asked_as_agreed():
-    def echo(body):
-        time.sleep(random.random() / 50)  # replies overtake each other
-        return chat("re: " + body["messages"][-1]["content"])
-
-    with server(echo) as (url, seen):
-        teach = EndpointTeacher(url + "/", "tiny", prompts.TINY_PROMPT, api_key="k", max_new_tokens=33)
-        replies = teach([GuidanceRequest(f"Q{i}é", "R", "self-conflict") for i in range(20)])
-    assert replies == [f"re: Question: Q{i}é\nAttempt: R" for i in range(20)]
-    assert {s["path"] for s in seen} == {"/v1/chat/completions"}
-    assert seen[0]["headers"]["Authorization"] == "Bearer k"
-    body = seen[0]["body"]
-    assert (body["model"], body["temperature"], body["max_tokens"]) == ("tiny", 0, 33)
-    assert [m["role"] for m in body["messages"]] == ["system", "user"]
-
-
-def test_an_empty_answer_is_malformed_feedback_and_no_error():
-    with server(lambda body: chat(None)) as (url, _):
-        assert EndpointTeacher(url, "tiny")([REQUEST]) == [""]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (500, b"oops"),
-        (404, b'{"error": "no such model"}'),
-        (200, b"<html>not json</html>"),
-        (200, b"\xff\xfe\x00"),
-        (200, b"[]"),
-        (200, b'{"choices": []}'),
-        (200, b'{"choices": null}'),
-        (200, b'{"error": {"message": "overloaded"}}'),
-        None,
-    ],
-)
-def test_an_unusable_answer_names_the_address_and_the_model(answer):
-    with server(lambda body: answer) as (url, _), pytest.raises(ConnectionError, match=f"{url}.*'tiny'"):
-        EndpointTeacher(url, "tiny", timeout=5)([REQUEST])
-
-
-def test_no_server_and_a_silent_one_name_the_address():
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        with pytest.raises(ConnectionError, match=url):  # bound, not listening: refused
-            EndpointTeacher(url, "tiny", timeout=5)([REQUEST])
-        silent.listen()
-        with pytest.raises(ConnectionError, match=url):  # accepts and never answers
-            EndpointTeacher(url, "tiny", timeout=0.2)([REQUEST])

@@ -12,7 +12,14 @@ from trl import GRPOTrainer
 from thinktuning_lite.method.answers import extract_answer, first_answer_end
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import GuidanceRequest, Teacher, guided_fraction, parse_guidance, select_rollouts, splice
+from thinktuning_lite.method.teacher import (
+    GuidanceRequest,
+    Teacher,
+    guided_fraction,
+    parse_guidance,
+    select_rollouts,
+    splice,
+)
 from thinktuning_lite.method.training_log import TrainingLog
 
 

@@ -10,8 +10,9 @@ from jinja2 import TemplateError
 
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
 from thinktuning_lite.method.sampling import eos_ids_of, sample
-from thinktuning_lite.method.teacher import GuidanceRequest
+from thinktuning_lite.method.teacher import GuidanceRequest, encode_inside, split_control_tokens
 
+_CUT = "\U000f1234"  # of the private use area: where a control token's text is encoded in two pieces
 _SHORTEST_PREFIX = 64  # tokens; a shorter common start is read again with each request
 
 
@@ -78,11 +79,18 @@ class PolicyTeacher:
 
     def _prompt_ids(self, request: GuidanceRequest) -> list[int]:
         messages = self.prompt.messages(request.question, request.response, request.behaviour)
-        return self._render(messages, self._fold, tokenize=True, return_dict=False, sanitize_control_tokens=True)
+        for message in messages:
+            message["content"] = _CUT.join(split_control_tokens(self.tokenizer, message["content"]))
+        first, *rest = self._render(messages, self._fold).split(_CUT)
+        ids = self.tokenizer.encode(first, add_special_tokens=False)
+        return ids + [i for piece in rest for i in encode_inside(self.tokenizer, piece)]
 
-    def _render(self, messages: list[dict[str, str]], fold: bool, **how: Any) -> Any:
+    def _render(self, messages: list[dict[str, str]], fold: bool) -> str:
         return self.tokenizer.apply_chat_template(
-            fold_system(messages) if fold else messages, add_generation_prompt=True, **how, **self.chat_template_kwargs
+            fold_system(messages) if fold else messages,
+            add_generation_prompt=True,
+            tokenize=False,
+            **self.chat_template_kwargs,
         )
 
     def _must_fold(self) -> bool:
@@ -92,7 +100,7 @@ class PolicyTeacher:
         trouble: list[str] = []
         for fold in (False, True):
             try:
-                text = self._render(messages, fold, tokenize=False)
+                text = self._render(messages, fold)
             except (TemplateError, TypeError, ValueError) as error:
                 trouble.append(f"it refuses the turns ({error})")
                 continue

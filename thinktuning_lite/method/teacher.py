@@ -32,15 +32,19 @@ class Guidance:
 _FORM = re.compile(
     r"\s*<opinion>\s*(correct|incorrect)\s*</opinion>\s*<reason>(.*?)</reason>\s*<phrase>(.*?)</phrase>\s*", re.S
 )
+_FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)```\s*", re.S)
 
 
 def parse_guidance(text: str) -> Guidance | None:
     """The guidance in a teacher's reply, or None when its structure is not exactly the asked one.
 
-    White space between and inside the tags is tolerated; text outside them, a missing, repeated, nested or unclosed
-    tag, another opinion, and an empty reason or phrase are not.
+    White space between and inside the tags is tolerated, and so are thoughts that were closed before them (`</think>`)
+    and one code fence around the whole; other text outside them, a missing, repeated, nested or unclosed tag, another
+    opinion, and an empty reason or phrase are not.
     """
-    match = _FORM.fullmatch(text)
+    said = re.split(r"</think>|\[/THINK\]", text)[-1]
+    fenced = _FENCED.fullmatch(said)
+    match = _FORM.fullmatch(fenced[1] if fenced else said)
     if match is None:
         return None
     opinion, reason, phrase = (g.strip() for g in match.groups())
@@ -55,30 +59,30 @@ def encode_guidance(tokenizer: Any, text: str) -> list[int]:
     The text of a control token (`<|im_start|>`, an EOS) is spelt out, never read as that token. A tokenizer that begins
     every text with a space of its own (metaspace, `add_prefix_space`) puts none here, in the middle of a response.
     """
+    return [i for piece in split_control_tokens(tokenizer, text) for i in encode_inside(tokenizer, piece)]
+
+
+def split_control_tokens(tokenizer: Any, text: str) -> list[str]:
+    """The text in pieces, none of which spells a control token whole: special tokens and those of the chat template."""
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
-    added = [t for t in tokenizer.added_tokens_decoder.values() if len(t.content) > 1]
-    control = [t.content for t in added if t.special or (t.content in template and not t.content.isspace())]
-    if not control:
-        return _encode_inside(tokenizer, text)
-    found = re.finditer(f"(?=(?:{'|'.join(map(re.escape, control))}))", text)
-    cuts = [0, *(m.start() + 1 for m in found), len(text)]  # no piece holds a control token whole
-    pieces = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
-    return [i for piece in pieces if piece for i in _encode_inside(tokenizer, piece)]
+    added = [t for t in tokenizer.added_tokens_decoder.values() if len(t.content) > 1 and not t.content.isspace()]
+    control = [re.escape(t.content) for t in added if t.special or t.content in template]
+    starts = [m.start() + 1 for m in re.finditer(f"(?={'|'.join(control)})", text)] if control else []
+    cuts = [0, *starts, len(text)]
+    return [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
 
 
-def _encode_inside(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text that does not stand at the beginning."""
+def encode_inside(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that stands behind another."""
 
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False)
 
-    if encode(" a") != encode("a"):
-        first = tokenizer.convert_ids_to_tokens(encode("a"))[0]
-        if not first.startswith(("\u2581", "\u0120")):  # no space of its own
-            return encode(text)
-    for before in ("\n", "a", ".", "0", ")"):  # behind a text that does not melt into this one
+    if not tokenizer.convert_ids_to_tokens(encode("a"))[0].startswith(("\u2581", "\u0120")):
+        return encode(text)  # a tokenizer that begins no text with a space of its own
+    for before in ("\n", "a", ".", "0", ")"):  # behind one of these that does not melt into the text
         head, whole = encode(before), encode(before + text)
-        if whole[: len(head)] == head and tokenizer.decode(whole[len(head) :]).strip() == text.strip():
+        if whole[: len(head)] == head:
             return whole[len(head) :]
     return encode(text)
 
