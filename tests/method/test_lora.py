@@ -88,6 +88,17 @@ def test_the_teacher_speaks_as_the_untouched_base_and_leaves_everything_as_it_wa
     assert student([REQUEST]) != wanted  # with the adapter on it says something else: the test can fail
 
 
+def test_a_policy_with_a_trained_adapter_is_told_that_its_teacher_is_the_base(build, settings, tiny_folder, caplog):
+    trained = build(quantization="none", learning_rate=0.1, max_steps=1)
+    assert "trained adapter" not in caplog.text
+    trained.train()
+    policy = trained.accelerator.unwrap_model(trained.model)
+    args = ThinkTuningConfig(**settings(guided_fraction=0.25, teacher_max_new_tokens=8))
+    data, tokenizer = trained.train_dataset, trained.processing_class
+    ThinkTuningTrainer(policy, length_reward, args, data, teacher_prompt=TINY_PROMPT, processing_class=tokenizer)
+    assert "trained adapter" in caplog.text and "merge" in caplog.text
+
+
 def state(model: Any) -> dict[str, Any]:
     checkpointed = [(n, m) for n, m in model.named_modules() if hasattr(m, "gradient_checkpointing")]
     return {
@@ -108,15 +119,13 @@ def test_modes_cache_and_checkpointing_come_back_also_after_an_error(build, rais
     before = state(model)
     assert any(before["checkpointing"].values()) and any(before["trainable"].values()) and before["adapters"]
     seen = {}
-    answer = trainer.teacher._answer
 
-    def watched(requests):
+    def watched(module, inputs):
         seen.update(state(model))
         if raises:
             raise ConnectionError("the line went dead")
-        return answer(requests)
 
-    trainer.teacher._answer = watched
+    trainer.accelerator.unwrap_model(model).get_input_embeddings().register_forward_pre_hook(watched)
     if raises:
         with pytest.raises(ConnectionError):
             trainer.teacher([REQUEST])

@@ -309,6 +309,11 @@ def test_the_default_teacher_is_a_frozen_copy(build):
     assert not all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), start, strict=True))
 
 
+def test_the_default_teacher_s_template_gets_what_the_student_s_gets(build):
+    kwargs = {"enable_thinking": False}
+    assert build(guided_fraction=0.25, chat_template_kwargs=kwargs).teacher.chat_template_kwargs == kwargs
+
+
 def test_with_lora_the_default_teacher_costs_no_second_model(build, tiny_folder):
     # Greedy, the untouched base always says the same; an adapter that moves would be heard.
     trainer = build(

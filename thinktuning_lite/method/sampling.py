@@ -47,7 +47,8 @@ def sample(
     fast = engine != "hf" and decoding.can_decode(model)
     if engine == "fast" and not fast:
         raise ValueError(f"{type(model).__name__}: the fast engine cannot drive this model; use engine='auto' or 'hf'")
-    trains = any(p.requires_grad for p in model.parameters())
+    # A PEFT model with its adapter switched off says that nothing in it trains.
+    trains = hasattr(model, "peft_config") or any(p.requires_grad for p in model.parameters())
     # Inference mode saves a tenth of the time, but its tensors must never meet a module that trains.
     with torch.no_grad() if trains else torch.inference_mode(), speaking(model):
         if fast:

@@ -12,6 +12,7 @@ An accumulation window without guided tokens goes through TRL's code untouched: 
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.training_log import TrainingLog
+
+logger = logging.getLogger(__name__)
 
 
 class ThinkTuningTrainer(GenerationSeam, LossSeam):
@@ -81,7 +84,15 @@ class ThinkTuningTrainer(GenerationSeam, LossSeam):
             policy = self.accelerator.unwrap_model(self.model)
             if not hasattr(policy, "disable_adapter"):
                 policy = _frozen_copy(policy)
-            self.teacher = PolicyTeacher(policy, self._tokenizer, teacher_prompt, args.teacher_max_new_tokens)
+            elif any(float(b) > 0 for b in _lora_b_sums(policy)):
+                logger.warning(
+                    "the policy comes with a trained adapter; its teacher is the base without it. To be taught by the "
+                    "policy as it is now, merge first (merge_and_unload) and train a new adapter"
+                )
+            self.teacher = PolicyTeacher(
+                policy, self._tokenizer, teacher_prompt, args.teacher_max_new_tokens,
+                use_adapter=False, chat_template_kwargs=args.chat_template_kwargs,
+            )  # fmt: skip
         if args.guided_fraction and hasattr(self.teacher, "prompt"):
             self.teacher.prompt.check_behaviours(args.behaviours)
         self.rollout_log: RolloutLog | None = None
