@@ -21,8 +21,12 @@ from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.shaping import SHAPINGS, AASConstants, shape, shaped_loss
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.views import live
-from thinktuning_lite.views.inspection import FILTERS, SORTS, RolloutIndex, Row, Settings, detect, recompute, visible
-from thinktuning_lite.views.inspector import Inspector, score_tokens
+from thinktuning_lite.views.index import FILTERS, SORTS, RolloutIndex, Row
+from thinktuning_lite.views.inspection import Settings, detect, recompute
+from thinktuning_lite.views.inspector import Inspector
+from thinktuning_lite.views.losses import Loss
+from thinktuning_lite.views.scoring import score_tokens
+from thinktuning_lite.views.text import visible
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -145,9 +149,93 @@ def test_filters_and_sorts():
         ]
     ).groups
     found = {name: [g.group for g in groups if keep(g)] for name, (_, keep) in FILTERS.items()}
-    assert found == {"all": [0, 1, 2], "spread": [1, 2], "silent": [0], "guided": [2], "own": [0, 1], "surprising": [1]}
+    assert found == {"all": [0, 1, 2], "spread": [1, 2], "silent": [0], "guided": [2], "own": [0, 1], "surprising": [1]} | {
+        "wrong": [0], "right": [], "cut": [], "odd": [], "unjudged": [], "disagree": [],
+    }  # fmt: skip
     order = {name: [g.group for g in sorted(groups, key=key)] for name, (_, key) in SORTS.items()}
-    assert order == {"step": [0, 1, 2], "spread": [2, 1, 0], "surprise": [1, 2, 0], "reward": [0, 1, 2]}
+    assert order == {
+        "step": [0, 1, 2],
+        "spread": [2, 1, 0],
+        "surprise": [1, 2, 0],
+        "reward": [0, 1, 2],
+        "disagreement": [0, 1, 2],
+    }
+
+
+def test_what_is_wrong_with_a_group_is_found():
+    groups = RolloutIndex(
+        [
+            *(rollout(r, [0.5] * 4, group=0) for r in (1.0, 1.0)),
+            *(rollout(0.0, [0.5] * 4, group=1, finish=f) for f in ("stop", "length")),
+            *(rollout(r, [0.5] * n, group=2) for r, n in ((0.0, 4), (0.0, 5), (1.5, 40))),
+            *(rollout(0.0, [0.5], group=3, sampler_logps=[math.log(p)]) for p in (0.5, 0.1)),
+            *(rollout(r, [0.5], group=4) for r in (math.nan, 1.0)),
+        ]
+    ).groups
+    found = {name: [g.group for g in groups if FILTERS[name][1](g)] for name in FILTERS}
+    assert found["right"] == [0, 4] and found["wrong"] == [1, 3] and found["cut"] == [1]
+    assert found["odd"] == [2] and found["disagree"] == [3] and found["unjudged"] == [4]
+
+
+def test_text_is_found_in_questions_and_rollouts(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write(path, [rollout(0.0, [0.5], group=g, question=f"Q{g}?", text=t) for g, t in ((0, "Wait, no"), (1, "12"))])
+    index = RolloutIndex(path)
+    assert index.holding("wait") == {"0/0"} and index.holding("q1") == {"0/1"} and index.holding("absent") == set()
+
+
+def test_groups_of_unequal_size_are_whole(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write(path, [rollout(float(i), [0.5], group=g) for g, n in ((0, 2), (1, 2), (2, 3), (3, 2)) for i in range(n)])
+    write(path, [rollout(1.0, [0.5], step=1) for _ in range(2)])
+    assert [len(g.rows) for g in RolloutIndex(path).groups] == [2, 2, 3, 2, 2]
+
+
+def test_a_folder_is_the_log_in_it_and_null_fields_are_named(tmp_path):
+    write(tmp_path / "rollouts.jsonl", [rollout(1.0, [0.5])])
+    assert len(RolloutIndex(tmp_path).groups) == 1
+    for field in ("question", "token_ids", "logps"):
+        row = json.loads(rollout(1.0, [0.5]).to_json()) | {field: None}
+        (tmp_path / "rollouts.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=f"line 1.*{field}"):
+            RolloutIndex(tmp_path)
+    row = json.loads(rollout(1.0, [0.5]).to_json()) | {"logps": [None]}
+    (tmp_path / "rollouts.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1.*not null"):
+        RolloutIndex(tmp_path)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1, True])
+def test_rewards_that_are_missing_infinite_or_no_floats_hide_nothing(odd, tmp_path):
+    ok = [rollout(r, [0.5, 0.2], group=1) for r in (0.0, 1.0)]
+    inspector = Inspector([rollout(odd, [0.5]), rollout(0.0, [0.5]), rollout(0.5, [0.3]), *ok])
+    assert len(inspector.listing["groups"]) == 2
+    inspector.select(0, 0)
+    json.dumps([inspector.group, inspector.listing, inspector.ui], allow_nan=False)
+    sent = {k: v for k, v in inspector.numbers.items() if not isinstance(v, bytes)}
+    json.dumps(sent, allow_nan=False)
+    page = inspector.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    json.loads(page.split('id="data">')[1].split("</script>")[0])
+    if odd in (1, True):
+        assert inspector.current()[1].after.tolist() == pytest.approx([1.0, -1.0, 0.0], abs=1e-3)
+    elif math.isnan(odd):
+        assert inspector.current()[1].after.tolist() == pytest.approx([0.0, -0.7071, 0.7071], abs=1e-3)
+
+
+def test_the_twin_shows_a_page_and_says_what_it_leaves_out():
+    long = rollout(1.0, [0.5] * 900 + [0.1] * 100, [0] * 900 + [1] * 100, token_ids=[5] * 1000)
+    inspector = Inspector([long, rollout(0.0, [0.5])])
+    figure = inspector.figure()
+    assert figure.get_figheight() < 12
+    assert "tokens 861 to 1000 of 1000" in figure._suptitle.get_text()
+
+
+def test_pushes_are_the_steps_largest(four):
+    inspector = Inspector(four)
+    found = inspector.pushes(0, 3)
+    everything = inspector.current()[1].push.abs()
+    assert [abs(x["push"]) for x in found] == everything.sort(descending=True).values[:3].tolist()
+    assert found[0]["group"] == "0/0" and {"rollout", "token", "text"} <= set(found[0])
 
 
 # ---------------------------------------------------------------- numbers
@@ -199,7 +287,7 @@ def test_gradient_is_autograds_on_the_tokens_own_logit(name, reward, four):
 
 def test_clip_cuts_the_slope_off_exactly_where_ppo_does(four):
     now = [[lp + d for lp in r.logps] for r, d in zip(four, (0.0, 0.5, -0.5, 0.1), strict=True)]
-    n = recompute(four, Settings("plain", epsilon=0.2), logps=now)
+    n = recompute(four, Settings("plain", loss=Loss(epsilon=0.2)), logps=now)
     own = slice(5, 11)
     assert n.ratio[own].tolist() == pytest.approx(
         [math.exp(0.5)] * 2 + [math.exp(-0.5)] * 3 + [math.exp(0.1)], rel=1e-5
@@ -208,12 +296,12 @@ def test_clip_cuts_the_slope_off_exactly_where_ppo_does(four):
     assert (n.slope[own] == 0).tolist() == [False, False, True, True, True, False]
     assert n.slope[5].item() == pytest.approx(-n.after[1].item() * math.exp(0.5), rel=1e-5)
     assert (n.ratio[:5] == 1).all()  # shaped tokens have none
-    assert (recompute(four, Settings("plain", epsilon=0.9), logps=now).slope[own] != 0).all()
+    assert (recompute(four, Settings("plain", loss=Loss(epsilon=0.9)), logps=now).slope[own] != 0).all()
 
 
 def test_batch_scale_is_that_of_group_advantages(four):
     rewards = torch.tensor([1.0, 0, 0, 0, 2.0, 0, 1.0, 0])
-    rows = [Row(0, r, False, 0.0) for r in rewards.tolist()]
+    rows = [Row(0, r, False, 0.0, 1, None, 0.0) for r in rewards.tolist()]
     n = recompute(four, Settings(scale="batch"), batch=rows)
     torch.testing.assert_close(n.after, group_advantages(rewards, 4, scale="batch")[:4])
 
@@ -412,7 +500,7 @@ def test_a_trainer_is_inspected_and_watched(settings, tiny_folder, tokenizer, da
     for group in inspector.index.groups:  # every weight and advantage of the log, recomputed
         inspector.select(group.step, group.group)
         assert "These settings give the logged weights and advantages" in inspector.numbers["note"]
-    assert inspector.settings == Settings("released", "guided", config.constants, config.epsilon, "group")
+    assert inspector.settings == Settings("released", "guided", config.constants, "group", Loss.of(config))
     assert Inspector(trainer.rollout_log.path, tokenizer).logged.shaping in ("released", "plain")
     assert len(screen.shown) == 2 and "Wait, I doubt 5." in screen.shown[1].data  # curves, and the guided rollout
 

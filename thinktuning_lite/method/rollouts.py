@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had neither the optional fields nor the row of the run
+_ROUNDED = ("logps", "weights", "old_logps", "sampler_logps", "ref_logps", "entropy", "correction")
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,12 @@ class Rollout:
     `token_ids`, `author` (0 student, 1 teacher), `logps` (log-probabilities under the policy when it was trained on, at
     the sampling temperature) and `weights` (AAS weight; 1 on tokens that are not shaped) have one entry per completion
     token, EOS included. `advantage` is the group-relative one, before shaping. `group` numbers the groups of a step.
+
+    What not every trainer knows is None where it is missing. One entry per token: `old_logps` (under the policy at the start
+    of the iteration; None: equal to `logps`), `sampler_logps` (as the sampler said, None on tokens that it did not sample),
+    `ref_logps` (of the reference model), `entropy` (in nats), `correction` (importance-sampling weight between sampler and
+    trainer). `rewards`: each reward function's own, by name. `finish`: "stop" (it ended by itself) or "length".
+    `replaced`: the rollout in whose place guidance came, {"text", "token_ids", "reward"}. docs/rollouts.schema.json has it all.
     """
 
     step: int
@@ -30,15 +37,24 @@ class Rollout:
     weights: list[float]
     reward: float
     advantage: float
+    old_logps: list[float] | None = None
+    sampler_logps: list[float | None] | None = None
+    ref_logps: list[float] | None = None
+    entropy: list[float] | None = None
+    correction: list[float] | None = None
+    rewards: dict[str, float | None] | None = None
+    finish: str | None = None
+    replaced: dict | None = None
 
     @property
     def guided(self) -> bool:
         return any(self.author)
 
     def to_json(self) -> str:
-        row = asdict(self) | {"schema": SCHEMA}
-        for name in ("logps", "weights"):
-            row[name] = [float(f"{x:.5g}") for x in row[name]]
+        row = {k: v for k, v in asdict(self).items() if v is not None} | {"schema": SCHEMA}
+        for name in _ROUNDED:
+            if name in row:
+                row[name] = [x if x is None else float(f"{x:.5g}") for x in row[name]]
         return json.dumps(row, ensure_ascii=False)
 
 
@@ -57,6 +73,19 @@ class RolloutLog:
             file.write(rollout.to_json() + "\n")
 
 
+def parse_row(line: str | bytes) -> Rollout | dict:
+    """A row of a log: a Rollout of schema 1 or 2, or the settings of a run (a dict), which stand before its rollouts.
+
+    Raises ValueError (KeyError, TypeError) for anything else.
+    """
+    row = json.loads(line)
+    if not isinstance(row, dict) or row.pop("schema", None) not in (1, SCHEMA):
+        raise ValueError("no row of schema 1 or 2")
+    if "run" in row:
+        return row["run"]
+    return Rollout(**row)
+
+
 def read_rollouts(path: str | Path) -> Iterator[Rollout]:
     """The rollouts of a log, in order; a last line cut short by a kill is skipped.
 
@@ -67,10 +96,9 @@ def read_rollouts(path: str | Path) -> Iterator[Rollout]:
         lines = file.readlines()
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            if row.pop("schema") != SCHEMA:
-                raise KeyError("schema")
-            yield Rollout(**row)
+            row = parse_row(line)
+            if isinstance(row, Rollout):
+                yield row
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 return

@@ -1,26 +1,17 @@
-"""What the advantage inspector shows, without the showing: the groups of a rollout log, and the numbers of one group.
-
-`RolloutIndex` finds the groups of a log without keeping their tokens in memory. `recompute` turns one group and the
-`Settings` into numbers, with the functions that the trainer uses.
-"""
+"""The numbers of one group: `recompute` turns its rollouts and the `Settings` into what each token weighs in the loss,
+with the functions that the trainer uses."""
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from thinktuning_lite.method.grpo import clipped_surrogate, group_advantages, importance_ratio
-from thinktuning_lite.method.rollouts import SCHEMA, Rollout
+from thinktuning_lite.method.grpo import group_advantages, importance_ratio
+from thinktuning_lite.method.rollouts import Rollout
 from thinktuning_lite.method.shaping import (
     DEFAULT_CONSTANTS,
     SHAPINGS,
@@ -30,160 +21,11 @@ from thinktuning_lite.method.shaping import (
     per_token_advantages,
     shape,
 )
+from thinktuning_lite.views.index import Row
+from thinktuning_lite.views.losses import Batch, Loss, token_gradients
 
 MASKS = ("guided", "teacher")
 SCALES = ("group", "batch", "none")
-
-
-# ---------------------------------------------------------------- where the rollouts are
-
-
-class Row(NamedTuple):
-    """One rollout in the index: its place (byte offset or position in the list) and what groups are sorted by."""
-
-    place: int
-    reward: float
-    guided: bool
-    least_logp: float
-
-
-@dataclass
-class Group:
-    """The rollouts of one question at one step, without their tokens."""
-
-    step: int
-    group: int
-    question: str
-    rows: list[Row]
-
-    @property
-    def key(self) -> str:
-        return f"{self.step}/{self.group}"
-
-    @property
-    def rewards(self) -> list[float]:
-        return [row.reward for row in self.rows]
-
-    @property
-    def guided(self) -> int:
-        return sum(row.guided for row in self.rows)
-
-    @cached_property
-    def spread(self) -> float:
-        """Sample standard deviation of the rewards; 0 means that the group gives no advantage."""
-        return statistics.stdev(self.rewards) if len(self.rows) > 1 else 0.0
-
-    @cached_property
-    def least_logp(self) -> float:
-        return min(row.least_logp for row in self.rows)
-
-
-class RolloutIndex:
-    """The groups of a rollout log, or of a list of rollouts; tokens are read when a group is asked for.
-
-    Of steps that a resumed run did again only the later rows count. The groups of a log's last step that are not
-    complete yet are left out (`incomplete` counts them) until `refresh` finds their rest.
-
-    Raises FileNotFoundError for a log that is not there, ValueError, naming the line, for a row that is no rollout.
-    """
-
-    def __init__(self, source: str | Path | list[Rollout]) -> None:
-        self.path = None if isinstance(source, list) else Path(source)
-        self._list = source if isinstance(source, list) else []
-        self._clear()
-        if self.path and not self.path.exists():
-            raise FileNotFoundError(f"there is no rollout log at {self.path}: train with rollout_log_steps above 0")
-        self.refresh()
-
-    def _clear(self) -> None:
-        self._found: dict[tuple[int, int], Group] = {}
-        self._end = self._lines = 0
-        self._step: int | None = None
-        self.groups: list[Group] = []
-        self.incomplete = 0
-
-    def refresh(self) -> None:
-        """Read what was appended to the log since the last time."""
-        if self.path is None:
-            for place in range(self._end, len(self._list)):
-                self._add(self._list[place], place)
-            self._end = len(self._list)
-            self.groups = [replace(g) for g in self._found.values()]
-            return
-        if self.path.stat().st_size < self._end:  # another run began in the same place
-            self._clear()
-        with self.path.open("rb") as file:
-            file.seek(self._end)
-            for line in file:
-                if not line.endswith(b"\n"):  # still being written, or cut short by a kill
-                    break
-                self._lines += 1
-                rollout = self._parse(line)
-                if self._step is not None and rollout.step < self._step:  # a resumed run does these steps again
-                    self._found = {k: g for k, g in self._found.items() if k[0] < rollout.step}
-                self._step = rollout.step
-                self._add(rollout, self._end)
-                self._end += len(line)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Whole groups only; where the last step was begun twice, its later rows."""
-        size = statistics.mode(len(g.rows) for g in self._found.values()) if self._found else 0
-        self.groups = [
-            replace(g, rows=g.rows[-size:]) for g in self._found.values() if len(g.rows) >= size or g.step != self._step
-        ]
-        self.incomplete = len(self._found) - len(self.groups)
-
-    def _parse(self, line: bytes) -> Rollout:
-        try:
-            row = json.loads(line)
-            if row.pop("schema") != SCHEMA:
-                raise KeyError("schema")
-            return Rollout(**row)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            where = f"{self.path}, line {self._lines}"
-            raise ValueError(f"{where}: not a rollout of schema {SCHEMA} ({error})") from error
-
-    def _add(self, r: Rollout, place: int) -> None:
-        if not len(r.token_ids) == len(r.author) == len(r.logps) == len(r.weights):
-            raise ValueError(
-                f"a rollout of step {r.step}, group {r.group} has token_ids, author, logps and weights of "
-                "different lengths: they need one entry per token each"
-            )
-        group = self._found.setdefault((r.step, r.group), Group(r.step, r.group, r.question, []))
-        group.rows.append(Row(place, r.reward, r.guided, min(r.logps, default=0.0)))
-
-    def rollouts(self, group: Group) -> list[Rollout]:
-        """The group's rollouts with their tokens, in the order of the log."""
-        if self.path is None:
-            return [self._list[row.place] for row in group.rows]
-        with self.path.open("rb") as file:
-            return [self._parse(_line_at(file, row.place)) for row in group.rows]
-
-    def step_rows(self, step: int) -> list[Row]:
-        """All rows of a step: the batch that "batch" normalises by."""
-        return [row for g in self.groups if g.step == step for row in g.rows]
-
-
-def _line_at(file: Any, offset: int) -> bytes:
-    file.seek(offset)
-    return file.readline()
-
-
-FILTERS: dict[str, tuple[str, Callable[[Group], bool]]] = {
-    "all": ("all groups", lambda g: True),
-    "spread": ("rewards differ", lambda g: g.spread > 0),
-    "silent": ("no signal: rewards all equal", lambda g: g.spread == 0),
-    "guided": ("with a guided rollout", lambda g: g.guided > 0),
-    "own": ("without guidance", lambda g: g.guided == 0),
-    "surprising": ("surprising: a token below p = 0.001", lambda g: g.least_logp < math.log(1e-3)),
-}
-SORTS: dict[str, tuple[str, Callable[[Group], Any]]] = {
-    "step": ("in order of training", lambda g: (g.step, g.group)),
-    "spread": ("largest reward spread first", lambda g: (-g.spread, g.step, g.group)),
-    "surprise": ("least likely token first", lambda g: (g.least_logp, g.step, g.group)),
-    "reward": ("lowest mean reward first", lambda g: (statistics.fmean(g.rewards), g.step, g.group)),
-}
 
 
 # ---------------------------------------------------------------- the numbers of one group
@@ -196,8 +38,9 @@ class Settings:
     shaping: str = "intended"
     mask: str = "guided"  # shaping_mask
     constants: AASConstants = DEFAULT_CONSTANTS
-    epsilon: float = 0.2
     scale: str = "group"  # scale_rewards
+    loss: Loss = Loss()
+    mask_truncated: bool = False  # mask_truncated_completions: rollouts that were cut off are not trained on
 
 
 # What becomes of a token's weight; the order is that of `Numbers.case`.
@@ -217,6 +60,8 @@ class Numbers:
     `ratio` is 1 on shaped tokens, by definition, and p / p_old on the others. `advantage` is the token's own, A * s(p,
     A) where shaped. `slope` is d(loss)/d(log p), 0 where the clip cuts it off; `gradient` is the size of the loss's
     gradient on the token's own logit, |slope| * (1 - p): a certain token is not pushed. `case` indexes CASES.
+    `push` is d(loss of the step)/d(log p) with the averaging of the loss type, so that tokens of different rollouts can be
+    compared; `kl` is what of it comes from the KL term.
     `weights_by` is (S, N), the weight under every shaping of SHAPINGS. `before` leaves out the guided rollouts (NaN
     for those), `after` has all.
     """
@@ -228,6 +73,8 @@ class Numbers:
     advantage: Tensor
     slope: Tensor
     gradient: Tensor
+    push: Tensor
+    kl: Tensor
     case: Tensor
     weights_by: Tensor
     before: Tensor
@@ -258,12 +105,12 @@ def recompute(
         [rollouts[i].reward for i in own], settings.scale, [row.reward for row in batch or [] if not row.guided]
     )
 
-    lengths = torch.tensor([len(r.token_ids) for r in rollouts])
-    old = _flat(old_logps or [r.logps for r in rollouts])
-    now = _flat(logps) if logps is not None else _flat([r.logps for r in rollouts])
-    by_row = after.repeat_interleave(lengths)
+    lengths = [len(r.token_ids) for r in rollouts]
+    now = _flat([r.logps for r in rollouts] if logps is None else logps)
+    old = _flat(old_logps or [r.old_logps or r.logps for r in rollouts])
+    by_row = after.repeat_interleave(torch.tensor(lengths))
     author = _flat([r.author for r in rollouts]).bool()
-    guided = torch.tensor([r.guided for r in rollouts]).repeat_interleave(lengths)
+    guided = _flat([[r.guided] * n for r, n in zip(rollouts, lengths, strict=True)]).bool()
     masked = author if settings.mask == "teacher" else guided
 
     c = settings.constants
@@ -273,15 +120,17 @@ def recompute(
         for x in per_token_advantages(settings.shaping, now[:, None], by_row, masked[:, None], c)
     )
     old_in_loss = torch.where(ratio_one, now, old)
-    ratio, slope = _slope(now, old_in_loss, advantage, settings.epsilon)
+    slope, push, kl = _gradients(rollouts, settings, now, old_in_loss, advantage, ratio_one, batch)
     return Numbers(
         p=now.exp(),
         p_old=old.exp(),
-        ratio=ratio,
+        ratio=_finite_ratio(now, old_in_loss),
         weight=torch.where(masked, shaped.weight, 1.0),
         advantage=advantage,
         slope=slope,
         gradient=slope.abs() * (1 - now.exp()),
+        push=push,
+        kl=kl,
         case=_case(settings, now.exp(), by_row, masked, shaped.fallback),
         weights_by=torch.stack([shape(name, now.exp(), by_row, c).weight for name in SHAPINGS]),
         before=before,
@@ -289,28 +138,69 @@ def recompute(
     )
 
 
+def _gradients(
+    rollouts: list[Rollout],
+    settings: Settings,
+    now: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    ratio_one: Tensor,
+    batch: list[Row] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(slope, push, the KL term's part of push), each (N,); see `Numbers`."""
+    lengths = [len(r.token_ids) for r in rollouts]
+    width = max(lengths, default=0)
+    inside = torch.arange(width)[None, :] < torch.tensor(lengths)[:, None]
+    trained = [not (settings.mask_truncated and r.finish == "length") for r in rollouts]
+    mask = (inside & torch.tensor(trained)[:, None]).float()
+
+    def rows(flat: Tensor) -> Tensor:
+        out = torch.zeros(inside.shape)
+        out[inside] = flat
+        return out
+
+    known = all(r.ref_logps for r in rollouts)
+    reference = rows(_flat([r.ref_logps for r in rollouts])) if known else None
+    corrected = all(r.correction for r in rollouts)
+    correction = _flat([r.correction for r in rollouts]) if corrected else None
+    if correction is not None:  # a sampler's correction knows nothing of tokens that it did not sample
+        correction = rows(torch.where(ratio_one, torch.ones_like(correction), correction))
+    window = Batch(len(batch), sum(row.length for row in batch)) if batch else None
+    given = (rows(now), rows(old), rows(advantage), mask)
+    more = dict(correction=correction, batch=window)
+    policy, averaging = token_gradients(replace(settings.loss, beta=0.0), *given, **more)
+    whole = policy
+    if settings.loss.beta and reference is not None:
+        whole, _ = token_gradients(settings.loss, *given, ref_logps=reference, **more)
+    slope = torch.where(averaging > 0, policy / averaging.clamp(min=1e-30), 0.0)
+    return slope[inside], whole[inside], (whole - policy)[inside]
+
+
+def _finite_ratio(logps: Tensor, old_logps: Tensor) -> Tensor:
+    least = torch.finfo(logps.dtype).min  # a token of probability 0 stays at ratio 1
+    return importance_ratio(logps.clamp(min=least), old_logps.clamp(min=least))
+
+
 def _flat(lists: list[list]) -> Tensor:
     return torch.tensor([x for values in lists for x in values], dtype=torch.float32)
 
 
 def _relative(rewards: list[float], scale: str, batch: list[float]) -> Tensor:
-    """Group-relative advantages of one group; 0 for a group of one. `batch`: the rewards that "batch" divides by."""
-    if len(rewards) < 2:
-        return torch.zeros(len(rewards))
+    """Group-relative advantages of one group; 0 for a group of one. `batch`: the rewards that "batch" divides by.
+
+    As TRL has it, a reward that is missing (NaN) counts in no mean, and a group with an infinite one teaches nothing.
+    """
+    given = torch.tensor(rewards, dtype=torch.float32)
+    out, judged = torch.zeros(len(given)), ~given.isnan()
+    if judged.sum() < 2 or given.isinf().any():
+        return out
+    known = given[judged]
     if scale == "batch":  # group_advantages wants groups of one size, which a step without its guided rows has not
-        centred = group_advantages(torch.tensor(rewards), len(rewards), scale="none")
-        return centred / (torch.tensor(batch or rewards).std() + 1e-4)
-    return group_advantages(torch.tensor(rewards), len(rewards), scale=scale)
-
-
-def _slope(logps: Tensor, old_logps: Tensor, advantages: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Importance ratio and d(clipped loss)/d(log p) per token. A token of probability 0 cannot be sampled: slope 0."""
-    logps = logps.clamp(min=torch.finfo(logps.dtype).min).requires_grad_()
-    with torch.enable_grad():
-        ratio = importance_ratio(logps, old_logps.clamp(min=torch.finfo(logps.dtype).min))
-        loss = clipped_surrogate(ratio[:, None], advantages[:, None], epsilon_low=epsilon, epsilon_high=epsilon)
-        slope = torch.autograd.grad(loss.sum(), logps)[0]
-    return ratio.detach(), slope
+        everyone = torch.tensor(batch or rewards, dtype=torch.float32)
+        out[judged] = group_advantages(known, len(known), scale="none") / (everyone[~everyone.isnan()].std() + 1e-4)
+    else:
+        out[judged] = group_advantages(known, len(known), scale=scale)
+    return out
 
 
 def _gamma(settings: Settings, advantages: Tensor) -> Tensor:
@@ -355,31 +245,3 @@ def differing(rollouts: list[Rollout], numbers: Numbers) -> tuple[int, int]:
         int(((numbers.after - logged).abs() > 1e-3).sum()),
         int(((numbers.weight - weights).abs() > tolerance).sum()),
     )
-
-
-# ---------------------------------------------------------------- text is data
-
-
-def visible(text: str) -> str:
-    """Text with everything that is not a visible character made one: model text is shown, never interpreted.
-
-    Control characters become their Unicode control pictures (a line feed ↵), format characters (direction marks,
-    joiners) and lone surrogates their code point in ‹ ›; blanks become ␣ where there is nothing else, and a leading
-    combining mark gets a circle to sit on.
-    """
-    if text.isascii() and text.isprintable() and text.strip():
-        return text
-    if text and not text.strip(" "):
-        return text.replace(" ", "␣")
-    out = "".join(map(_visible_character, text))
-    return "◌" + out if out and unicodedata.category(out[0]).startswith("M") else out
-
-
-def _visible_character(c: str) -> str:
-    if c == "\n":
-        return "↵"
-    if c < " ":
-        return chr(0x2400 + ord(c))
-    if c == "\x7f":
-        return "␡"
-    return f"‹U+{ord(c):04X}›" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c

@@ -14,7 +14,8 @@ from transformers import TrainerCallback
 
 from thinktuning_lite.method.rollouts import Rollout
 from thinktuning_lite.views import plots
-from thinktuning_lite.views.inspection import RolloutIndex, visible
+from thinktuning_lite.views.index import RolloutIndex
+from thinktuning_lite.views.text import visible
 
 SHARE = 0.05  # of the time, at most, for drawing
 

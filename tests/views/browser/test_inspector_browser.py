@@ -28,12 +28,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 1000 * int(os.environ.get("BROWSER_PATIENCE", "1800"))  # milliseconds for a whole notebook
-INSPECTOR_CELL = """from thinktuning_lite.inspector import Inspector
+INSPECTOR_CELL = """from thinktuning_lite.views.inspector import Inspector
 
 Inspector(runs["released"]["rollouts"], tokenizer)"""
 HOSTILE_CELLS = [
     """import math
-from thinktuning_lite.inspector import Inspector
+from thinktuning_lite.views.inspector import Inspector
 from thinktuning_lite.rollouts import Rollout
 
 words = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "a\\x00b\\x1b[31mc",
