@@ -133,7 +133,7 @@ def why(rollouts: list[Rollout], batch: list[Row], settings: Settings, after: Te
         return [why_not_finite(r) for r in rewards]
     mean, spread = statistics.fmean(rewards), statistics.stdev(rewards)
     if scale == "batch":
-        spread = statistics.stdev([row.reward for row in batch])
+        spread = statistics.stdev([row.reward for row in batch if math.isfinite(row.reward)])
     if statistics.stdev(rewards) == 0:
         return [f"A = 0: all {len(rewards)} rewards of this group are equal, so there is nothing to learn from."] * len(
             rewards

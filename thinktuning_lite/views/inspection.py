@@ -200,7 +200,7 @@ def _relative(rewards: list[float], scale: str, batch: list[float]) -> Tensor:
         out[judged] = group_advantages(known, len(known), scale="none") / (everyone[~everyone.isnan()].std() + 1e-4)
     else:
         out[judged] = group_advantages(known, len(known), scale=scale)
-    return out
+    return out.nan_to_num(nan=0.0)
 
 
 def _gamma(settings: Settings, advantages: Tensor) -> Tensor:
