@@ -99,7 +99,7 @@ def read_rollouts(path: str | Path) -> Iterator[Rollout]:
             row = parse_row(line)
             if isinstance(row, Rollout):
                 yield row
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 return
             raise ValueError(f"{path}, line {number}: not a rollout of schema {SCHEMA} ({error})") from error
