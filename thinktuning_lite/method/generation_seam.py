@@ -10,7 +10,9 @@ import torch
 from trl import GRPOTrainer
 
 from thinktuning_lite.method.answers import extract_answer, first_answer_end
+from thinktuning_lite.method.decoding import can_decode
 from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.sampling import sample, settings_of
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import (
     GuidanceRequest,
@@ -24,7 +26,7 @@ from thinktuning_lite.method.training_log import TrainingLog
 
 
 class GenerationSeam(GRPOTrainer):
-    """`_generate_single_turn` splices guidance in, whatever sampled the rollouts (plain generate, vLLM, ...).
+    """`_generate_single_turn` splices guidance in, whatever sampled the rollouts (our sampler, generate, vLLM, ...).
 
     Who wrote each token goes along with the batch as `teacher_mask` (rows, completion tokens), and `row` says which row
     of the generation a row of a micro-batch was.
@@ -38,15 +40,28 @@ class GenerationSeam(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs):
         with self.training_log.timed("generate"):
-            completion_ids, logprobs = super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
-            )
+            how = None if images or multimodal_fields else self._own_sampling()
+            if how is not None:
+                completion_ids, logprobs = sample(self.accelerator.unwrap_model(self.model), prompt_ids, **how), None
+            else:
+                completion_ids, logprobs = super()._generate_single_turn(
+                    prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
+                )
         self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
         fraction = self.guided_fraction_now()
         if self.model.training and fraction > 0:
             with self.training_log.timed("teach"):
                 completion_ids, logprobs = self._guide(completion_ids, logprobs, fraction)
         return completion_ids, logprobs
+
+    def _own_sampling(self) -> dict[str, Any] | None:
+        """How to sample by `sampling.sample`: on the CPU of one process, what its fast engine can; None: by TRL."""
+        policy = self.accelerator.unwrap_model(self.model)
+        alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        by_generate = not (self.use_vllm or self.use_transformers_continuous_batching)
+        if self.args.sampling_engine != "auto" or not (alone and by_generate and can_decode(policy)):
+            return None
+        return settings_of(policy.generation_config, self.generation_config)
 
     def guided_fraction_now(self) -> float:
         """The fraction of each group that is guided at the present step (0 when guidance is off)."""

@@ -71,6 +71,34 @@ def suppressed_ids(model: Any) -> list[int]:
     return list(getattr(getattr(model, "generation_config", None), "suppress_tokens", None) or [])
 
 
+# Of a generation config: what `sample` knows, what says nothing about a token's choice, what is neutral at this value.
+_KNOWN = ("max_new_tokens", "temperature", "top_k", "top_p", "suppress_tokens", "eos_token_id", "pad_token_id")
+_SILENT = ("bos_token_id", "do_sample", "disable_compile", "max_length", "use_cache", "output_attentions")
+_SILENT += ("output_hidden_states", "_from_model_config", "transformers_version")
+_NEUTRAL = {"repetition_penalty": 1.0, "min_p": 0.0, "cache_implementation": None}
+
+
+def settings_of(own: GenerationConfig, asked: GenerationConfig) -> dict[str, Any] | None:
+    """Arguments for `sample` from a checkpoint's generation config and the one asked for, which wins where it speaks.
+
+    None when they hold something that `sample` does not know (a penalty, forced or banned words, beams, ...).
+    """
+    both = {k: v for k, v in (own.to_diff_dict() | asked.to_diff_dict()).items() if v is not None}
+    others = both.keys() - {*_KNOWN, *_SILENT}
+    if not both.get("do_sample") or any(k not in _NEUTRAL or both[k] != _NEUTRAL[k] for k in others):
+        return None
+    eos = both.get("eos_token_id", [])
+    return dict(
+        max_new_tokens=both["max_new_tokens"],
+        temperature=both.get("temperature", 1.0),
+        top_k=both.get("top_k", 0),
+        top_p=both.get("top_p", 1.0),
+        suppress_ids=both.get("suppress_tokens", []),
+        eos_ids=[eos] if isinstance(eos, int) else eos,
+        pad_id=both["pad_token_id"],
+    )
+
+
 @contextmanager
 def speaking(model: Any) -> Iterator[Any]:
     """Evaluation mode, KV cache on, gradient checkpointing off; all as before afterwards, also after an error."""

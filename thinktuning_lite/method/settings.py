@@ -42,6 +42,10 @@ class ThinkTuningConfig(GRPOConfig):
     max_guided_length: int | None = field(
         default=None, metadata={"help": "Longest guided completion; default: both budgets together."}
     )
+    sampling_engine: str = field(
+        default="auto",
+        metadata={"help": "auto: sampling.sample on one CPU process, TRL's own elsewhere; hf: TRL's own."},
+    )
     rollout_log_steps: int = field(default=0, metadata={"help": "Write all rollouts of every n-th step; 0: none."})
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ def check_config(c: ThinkTuningConfig) -> None:
 
     one_of("shaping", SHAPINGS)
     one_of("shaping_mask", ("guided", "teacher"))
+    one_of("sampling_engine", ("auto", "hf"))
     one_of("guidance_schedule", SCHEDULES)
     one_of("guidance_selection", SELECTIONS)
     for name in ("guided_fraction", "guided_fraction_end"):
