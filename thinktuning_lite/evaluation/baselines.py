@@ -17,13 +17,14 @@ from datasets import Dataset
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from thinktuning_lite.classroom.problems import Problem, Step
 from thinktuning_lite.classroom.sample import respond
 from thinktuning_lite.classroom.turns import PHRASE_START, careful_steps, checker_messages, solution_text
 from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.checkpoints import WholeCheckpoints, newest_checkpoint
+from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
@@ -220,6 +221,10 @@ def sft_config(output_dir: Path, seed: int, **overrides: Any) -> SFTConfig:
     return SFTConfig(**(settings | overrides))
 
 
+class _WholeSFTTrainer(WholeCheckpoints, SFTTrainer):
+    """TRL's SFTTrainer, whose checkpoints are whole or not there."""
+
+
 def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: SFTConfig) -> Cost:
     """Train `model` in place on the examples' responses by TRL's SFTTrainer, or go on from config.output_dir.
 
@@ -234,10 +239,9 @@ def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: S
         }
         for e in examples
     ]
-    trainer = SFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = _WholeSFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
-    last = get_last_checkpoint(config.output_dir) if Path(config.output_dir).is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(config.output_dir))
     encoded = tokenizer([e.response for e in examples], add_special_tokens=False)["input_ids"]
     targets = sum(len(ids) + 1 for ids in encoded)  # EOS is learnt too
     return Cost(generated_tokens=0, trained_tokens=round(targets * config.num_train_epochs))
@@ -348,8 +352,8 @@ def star(
         path = folder / f"examples-{iteration}.json"
         if not path.exists():
             examples, tokens = _gather(model, tokenizer, rows, plan, random.Random(f"{seed}/{iteration}"), seed)
-            path.write_text(json.dumps({"tokens": tokens, "examples": [e.__dict__ for e in examples]}))
-        saved = json.loads(path.read_text())
+            write_json(path, {"tokens": tokens, "examples": [e.__dict__ for e in examples]})
+        saved = read_json(path)
         model, tokenizer = load()
         config = make_config(folder / f"iteration-{iteration}", seed)
         cost = fine_tune(model, tokenizer, [Example(**e) for e in saved["examples"]], config)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thinktuning_lite.method.files import NotWholeError, read_json, write_json
+
 MARKER = ".thinktuning-run.json"  # only a folder that holds it, with its own name inside, is ever emptied
 LONGEST_NAME = 100  # bytes: file systems allow 255, and paths on Windows 260 in all
 _DEVICE = re.compile(
@@ -88,16 +90,10 @@ def _is_plain_folder(path: Path) -> bool:
 
 
 def _is_marked(plan: RunPlan) -> bool:
-    if not _is_plain_folder(plan.folder):
+    marker = plan.folder / MARKER
+    if not _is_plain_folder(plan.folder) or not marker.exists():
         return False
     try:
-        return json.loads((plan.folder / MARKER).read_text(encoding="utf-8"))["name"] == plan.name
-    except (OSError, ValueError, LookupError, TypeError):
+        return read_json(marker)["name"] == plan.name
+    except (NotWholeError, LookupError, TypeError):
         return False
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON that is there whole or not at all: a kill in between leaves the file as it was."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -24,13 +24,14 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments import runs, side_by_side
-from thinktuning_lite.experiments.folders import result_path, write_json
+from thinktuning_lite.experiments.folders import result_path
 from thinktuning_lite.experiments.options import Parser, add_run_options
+from thinktuning_lite.method.checkpoints import newest_checkpoint
+from thinktuning_lite.method.files import append_row, read_json, write_json
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
 from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
@@ -167,8 +168,7 @@ class QuoteProbe(TrainerCallback):
         random_state = torch.get_rng_state()  # the probe must not change what the run samples next
         figures = probe(model, self.tokenizer, self.start, self.rows, self.quote, seed=0)
         torch.set_rng_state(random_state)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step} | figures) + "\n")
+        append_row(self.path, json.dumps({"step": step} | figures))
 
 
 def arm_config(name: str, seed: int, folder: Path, steps: int, **overrides: Any) -> ThinkTuningConfig:
@@ -188,7 +188,11 @@ def train_arm(name: str, seed: int, folder: Path, plan: QuotePlan, bar: int | No
     arm = ARMS[name]
     folder.mkdir(parents=True, exist_ok=True)
     config = arm_config(name, seed, folder, plan.steps)
-    start = get_last_checkpoint(str(result_path(plan, arm.after, seed).parent)) if arm.after else None
+    start = newest_checkpoint(result_path(plan, arm.after, seed).parent) if arm.after else None
+    if arm.after and start is None:
+        raise FileNotFoundError(
+            f"{name} goes on from {arm.after}, seed {seed}, which left no whole checkpoint: --fresh"
+        )
     return runs.train_run(
         f"{name}, seed {seed}",
         config,
@@ -229,7 +233,7 @@ def run(plan: QuotePlan) -> dict[str, list[dict]]:
         batch = [a for a in arms if bool(a != "base" and ARMS[a].after) == later]
         wanted = [(arm, seed) for arm in batch for seed in plan.seeds]
         runs.run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
-    return {a: [json.loads(result_path(plan, a, s).read_text(encoding="utf-8")) for s in plan.seeds] for a in arms}
+    return {a: [read_json(result_path(plan, a, s)) for s in plan.seeds] for a in arms}
 
 
 def taught_logps(rollouts: Iterable[Rollout], quote_ids: list[int]) -> list[dict[str, float]]:
@@ -295,12 +299,12 @@ def save(plan: QuotePlan, folder: Path) -> None:
             "quote_logp": round(tails.sum(1).mean().item(), 3),
         }
 
-    curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
+    curves = read_json(folder / "curves.json")
     for run_name, curve in curves.items():
         rollouts = list(read_rollouts(plan.folder / run_name / "rollouts.jsonl"))
         curve["taught"] = [{k: round(v, 3) for k, v in row.items()} for row in taught_logps(rollouts, quote_ids)]
         curve["own"] = [{k: round(v, 3) for k, v in row.items()} for row in own_advantages(rollouts, plan.quote)]
-        checkpoint = get_last_checkpoint(str(plan.folder / run_name))
+        checkpoint = newest_checkpoint(plan.folder / run_name)
         curve["end"] = end(AutoModelForCausalLM.from_pretrained(checkpoint))
     curves["base"] = {"end": end(start)}
     (folder / "curves.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")

@@ -19,13 +19,14 @@ import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import disable_progress_bar
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
-from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path, write_json
+from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path
+from thinktuning_lite.method.checkpoints import newest_checkpoint
+from thinktuning_lite.method.files import append_row, read_json, whole_lines, write_json
 from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
@@ -51,8 +52,7 @@ class MetricsLog(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        append_row(self.path, json.dumps({"step": state.global_step, **logs}))
         self.bar.update(state.global_step - self.bar.n)
         self.bar.set_postfix(reward=f"{logs['reward']:.2f}")
 
@@ -63,11 +63,8 @@ class MetricsLog(TrainerCallback):
 def read_metrics(path: Path) -> list[dict]:
     """A run's metrics, one dict a step; where a resumed run did a step again, the later row counts."""
     rows: dict[int, dict] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # a line that a kill cut short
-            continue
+    for line in whole_lines(path):
+        row = json.loads(line)
         rows[row["step"]] = row
     return [rows[s] for s in sorted(rows)]
 
@@ -99,7 +96,7 @@ def train_run(
         callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     return trainer
 
 
@@ -183,16 +180,16 @@ def claim(plan: RunPlan, fresh: bool = False) -> None:
         empty(plan)
     mark(plan)
     config = plan.folder / "config.json"
-    if config.exists() and json.loads(config.read_text(encoding="utf-8")) != plan.as_dict():
+    if config.exists() and read_json(config) != plan.as_dict():
         raise SystemExit(
-            f"{config} was written by other options:\n  there: {config.read_text(encoding='utf-8').strip()}\n  asked: "
+            f"{config} was written by other options:\n  there: {json.dumps(read_json(config))}\n  asked: "
             f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
         )
     write_json(config, plan.as_dict())
     if (plan.folder / "results.json").exists():  # complete: nothing will run
         return
     path, found = plan.folder / "environment.json", environment()
-    earlier = json.loads(path.read_text(encoding="utf-8"))["commit"] if path.exists() else found["commit"]
+    earlier = read_json(path)["commit"] if path.exists() else found["commit"]
     if found["commit"] not in earlier.split(", "):  # resumed by other code: name both
         earlier += f", {found['commit']}"
     write_json(path, found | {"commit": earlier})

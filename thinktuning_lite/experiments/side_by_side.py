@@ -10,14 +10,13 @@ where it was; finished, it says so and prints the table again; --fresh starts an
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
-from thinktuning_lite.experiments.folders import RunPlan, result_path, write_json
+from thinktuning_lite.experiments.folders import RunPlan, result_path
 from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.runs import (
     claim,
@@ -27,6 +26,7 @@ from thinktuning_lite.experiments.runs import (
     save_log,
     train_run,
 )
+from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.settings import ThinkTuningConfig
 
 ARMS = ("grpo", "intended", "released", "luffy", "plain")
@@ -102,10 +102,7 @@ def run(plan: Plan) -> dict[str, list[dict]]:
     """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms."""
     wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
     run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
-    return {
-        arm: [json.loads(result_path(plan, arm, seed).read_text(encoding="utf-8")) for seed in plan.seeds]
-        for arm in ("base", *plan.arms)
-    }
+    return {arm: [read_json(result_path(plan, arm, seed)) for seed in plan.seeds] for arm in ("base", *plan.arms)}
 
 
 def _job(plan: Plan, arm: str, seed: int, bar: int) -> None:

@@ -25,9 +25,9 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.evaluation import baselines, behaviours, statistics
 from thinktuning_lite.evaluation.harness import GREEDY, SAMPLED, TINY_TASKS, Record, StoredLM, hub_model, run_tasks
 from thinktuning_lite.experiments import runs as runs_module
-from thinktuning_lite.experiments.folders import write_json
 from thinktuning_lite.experiments.methods import DEFAULT, METHODS, REFERENCE, VOTES, Method, Plan, Trained
 from thinktuning_lite.experiments.options import Parser, add_run_options
+from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.grading import is_correct
 
 SAMPLES = 4  # at T=1, for pass@1 sampled, maj@4 and pass@4
@@ -74,7 +74,7 @@ def _trained(method: Method, plan: Plan, seed: int, folder: Path, bar: int) -> T
         model.save_pretrained(final)
         tokenizer.save_pretrained(final)
         write_json(final / "cost.json", cost.__dict__)
-    cost = baselines.Cost(**json.loads((final / "cost.json").read_text(encoding="utf-8")))
+    cost = baselines.Cost(**read_json(final / "cost.json"))
     return AutoModelForCausalLM.from_pretrained(final), AutoTokenizer.from_pretrained(final), cost
 
 
@@ -141,7 +141,7 @@ def run(plan: Plan) -> list[dict[str, Any]]:
     missing = [w for w in wanted if not result_path(plan, *w).exists()]
     missing.sort(key=lambda w: METHODS[w[0]].train is None)
     runs_module.run_side_by_side([(run_one, plan, *w) for w in missing])
-    return [json.loads(result_path(plan, *w).read_text(encoding="utf-8")) for w in wanted]
+    return [read_json(result_path(plan, *w)) for w in wanted]
 
 
 def correct_matrix(results: Sequence[dict], method: str, task: str, kind: str = "main") -> np.ndarray:

@@ -33,14 +33,14 @@ import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
-from thinktuning_lite.experiments.folders import write_json
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics
+from thinktuning_lite.method.checkpoints import newest_checkpoint
 from thinktuning_lite.method.endpoint import EndpointTeacher
+from thinktuning_lite.method.files import write_json
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
@@ -134,7 +134,7 @@ def train(
             (folder / "metrics.jsonl").unlink(missing_ok=True)
         log = MetricsLog if callbacks is None else _File
         trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
-    checkpoint = get_last_checkpoint(str(folder)) if run.resume and folder.exists() else None
+    checkpoint = newest_checkpoint(folder) if run.resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder / "final"))
     return trainer

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from thinktuning_lite.method.files import append_row, whole_lines
 
 SCHEMA = 2  # 1 had neither the optional fields nor the row of the run
 _ROUNDED = ("logps", "weights", "old_logps", "sampler_logps", "ref_logps", "entropy", "correction")
@@ -64,13 +65,21 @@ class RolloutLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # a line that a kill cut short must not swallow the row behind it
-            logged = path.read_bytes()
-            os.truncate(path, logged.rfind(b"\n") + 1)
 
     def write(self, rollout: Rollout) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(rollout.to_json() + "\n")
+        append_row(self.path, rollout.to_json())
+
+    def go_on_at(self, step: int) -> None:
+        """Drop the rows of `step` and later, which a resumed run does again; a log of another run is set aside."""
+        if not self.path.exists():
+            return
+        if step == 0:
+            self.path.replace(self.path.with_suffix(".previous.jsonl"))
+            return
+        kept = [row for row in whole_lines(self.path) if json.loads(row).get("step", -1) < step]  # a run's settings have none
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_bytes(b"".join(row + b"\n" for row in kept))
+        partial.replace(self.path)
 
 
 def parse_row(line: str | bytes) -> Rollout | dict:
@@ -89,19 +98,14 @@ def parse_row(line: str | bytes) -> Rollout | dict:
 def read_rollouts(path: str | Path) -> Iterator[Rollout]:
     """The rollouts of a log, in order; a last line cut short by a kill is skipped.
 
-    A step that a resumed run did again is in the log twice; the later rows are the ones trained on.
     Raises ValueError, naming the line, for anything else that is no rollout.
     """
-    with Path(path).open(encoding="utf-8", newline="\n") as file:  # texts may hold other line ends, U+2028 say
-        lines = file.readlines()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(whole_lines(Path(path)), 1):
         try:
             row = parse_row(line)
             if isinstance(row, Rollout):
                 yield row
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
-                return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}: not a rollout of schema {SCHEMA} ({error})") from error
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
+from thinktuning_lite.method.checkpoints import WholeCheckpoints
 from thinktuning_lite.method.generation_seam import GenerationSeam
 from thinktuning_lite.method.loss_seam import LossSeam
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -32,7 +33,7 @@ from thinktuning_lite.method.training_log import TrainingLog
 logger = logging.getLogger(__name__)
 
 
-class ThinkTuningTrainer(GenerationSeam, LossSeam):
+class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
     """GRPOTrainer whose rollouts a teacher comments on and whose loss shapes the guided tokens (AAS).
 
     Args beyond GRPOTrainer's:
@@ -98,6 +99,7 @@ class ThinkTuningTrainer(GenerationSeam, LossSeam):
         self.rollout_log: RolloutLog | None = None
         if args.rollout_log_steps and self.accelerator.is_main_process:
             self.rollout_log = RolloutLog(Path(args.output_dir) / "rollouts.jsonl")
+            self.add_callback(_LogFromHere(self.rollout_log))
 
     def _is_sharded(self) -> bool:
         return self.is_fsdp_enabled or is_deepspeed_zero3_enabled()
@@ -121,6 +123,16 @@ class ThinkTuningTrainer(GenerationSeam, LossSeam):
             for name, value in self.training_log.flush(self.accelerator).items():
                 self._metrics["train"][name].append(value)
         super().log(logs, start_time)
+
+
+class _LogFromHere(TrainerCallback):
+    """When training begins, or goes on from a checkpoint, the log holds the steps before and none that come again."""
+
+    def __init__(self, log: RolloutLog) -> None:
+        self.log = log
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.log.go_on_at(state.global_step)
 
 
 def _check_inputs(model: Any, train_dataset: Any, args: Any, tokenizer: Any, others: dict[str, Any]) -> None:
