@@ -23,7 +23,7 @@ from thinktuning_lite.classroom.problems import Problem, Step
 from thinktuning_lite.classroom.sample import respond
 from thinktuning_lite.classroom.turns import PHRASE_START, careful_steps, checker_messages, solution_text
 from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.checkpoints import WholeCheckpoints, newest_checkpoint
+from thinktuning_lite.method.checkpoints import WholeCheckpoints
 from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -241,7 +241,7 @@ def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: S
     ]
     trainer = _WholeSFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(config.output_dir))
+    trainer.go_on()
     encoded = tokenizer([e.response for e in examples], add_special_tokens=False)["input_ids"]
     targets = sum(len(ids) + 1 for ids in encoded)  # EOS is learnt too
     return Cost(generated_tokens=0, trained_tokens=round(targets * config.num_train_epochs))

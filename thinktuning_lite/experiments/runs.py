@@ -25,7 +25,6 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path
-from thinktuning_lite.method.checkpoints import newest_checkpoint
 from thinktuning_lite.method.files import append_row, read_json, whole_lines, write_json
 from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
@@ -96,7 +95,7 @@ def train_run(
         callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
-    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    trainer.go_on()
     return trainer
 
 

@@ -38,7 +38,6 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics
-from thinktuning_lite.method.checkpoints import newest_checkpoint
 from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.files import write_json
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
@@ -134,8 +133,7 @@ def train(
             (folder / "metrics.jsonl").unlink(missing_ok=True)
         log = MetricsLog if callbacks is None else _File
         trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
-    checkpoint = newest_checkpoint(folder) if run.resume else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.go_on() if run.resume else trainer.train()
     trainer.save_model(str(folder / "final"))
     return trainer
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 
 from thinktuning_lite.method.files import read_json, write_json
@@ -63,6 +63,21 @@ class WholeCheckpoints(Trainer):
                 use_mtime=True,
             )
         self.accelerator.wait_for_everyone()
+
+    def go_on(self) -> None:
+        """Train from the newest whole checkpoint in output_dir, or from the start; when it is of the last step, load it.
+
+        (transformers' own resuming trains a step beyond the last one then.)
+        """
+        checkpoint = newest_checkpoint(self.args.output_dir)
+        if checkpoint is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+            last = self.args.max_steps if self.args.max_steps > 0 else state.max_steps
+            if state.global_step >= last:
+                self._load_from_checkpoint(checkpoint)
+                self.state = state
+                return
+        self.train(resume_from_checkpoint=checkpoint)
 
     def _publish(self, written: Path, place: Path) -> None:
         if self.state.best_model_checkpoint == str(written):  # so transformers named it while it lay aside
