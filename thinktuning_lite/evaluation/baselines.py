@@ -17,13 +17,13 @@ from datasets import Dataset
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from thinktuning_lite.classroom.problems import Problem, Step
 from thinktuning_lite.classroom.sample import respond
 from thinktuning_lite.classroom.turns import PHRASE_START, careful_steps, checker_messages, solution_text
 from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.checkpoints import WholeCheckpoints
+from thinktuning_lite.method.checkpoints import WholeSFTTrainer
 from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -221,10 +221,6 @@ def sft_config(output_dir: Path, seed: int, **overrides: Any) -> SFTConfig:
     return SFTConfig(**(settings | overrides))
 
 
-class _WholeSFTTrainer(WholeCheckpoints, SFTTrainer):
-    """TRL's SFTTrainer, whose checkpoints are whole or not there."""
-
-
 def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: SFTConfig) -> Cost:
     """Train `model` in place on the examples' responses by TRL's SFTTrainer, or go on from config.output_dir.
 
@@ -239,7 +235,7 @@ def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: S
         }
         for e in examples
     ]
-    trainer = _WholeSFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = WholeSFTTrainer(model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     trainer.go_on()
     encoded = tokenizer([e.response for e in examples], add_special_tokens=False)["input_ids"]

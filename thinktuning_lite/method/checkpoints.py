@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerState
 from transformers.trainer_utils import rotate_checkpoints
+from trl import SFTTrainer
 
 from thinktuning_lite.method.files import read_json, write_json
 
@@ -88,6 +89,10 @@ class WholeCheckpoints(Trainer):
             place.rename(written.with_name("replaced"))
         written.rename(place)
         shutil.rmtree(written.parent)
+
+
+class WholeSFTTrainer(WholeCheckpoints, SFTTrainer):
+    """TRL's SFTTrainer with such checkpoints, for what is fine-tuned beside the method."""
 
 
 def _sizes(folder: Path) -> dict[str, int]:
