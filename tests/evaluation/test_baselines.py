@@ -184,11 +184,11 @@ def test_fine_tuning_learns_the_response_and_nothing_of_the_prompt(tmp_path):
         def on_log(self, args, state, control, logs=None, **kwargs):
             logged.append(logs)
 
-    original, baselines.SFTTrainer = baselines.SFTTrainer, lambda *a, **k: original(*a, **(k | {"callbacks": [Keep()]}))
+    original, baselines.WholeSFTTrainer = baselines.SFTTrainer, lambda *a, **k: original(*a, **(k | {"callbacks": [Keep()]}))
     try:
         cost = baselines.fine_tune(model, tokenizer, examples, config)
     finally:
-        baselines.SFTTrainer = original
+        baselines.WholeSFTTrainer = original
     assert logged[0]["loss"] == pytest.approx(before, rel=1e-3)
     assert loss() < 0.7 * before
     targets = sum(len(tokenizer.encode(e.response, add_special_tokens=False)) + 1 for e in examples)
