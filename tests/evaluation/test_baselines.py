@@ -184,7 +184,10 @@ def test_fine_tuning_learns_the_response_and_nothing_of_the_prompt(tmp_path):
         def on_log(self, args, state, control, logs=None, **kwargs):
             logged.append(logs)
 
-    original, baselines.WholeSFTTrainer = baselines.SFTTrainer, lambda *a, **k: original(*a, **(k | {"callbacks": [Keep()]}))
+    original, baselines.WholeSFTTrainer = (
+        baselines.WholeSFTTrainer,
+        lambda *a, **k: original(*a, **(k | {"callbacks": [Keep()]})),
+    )
     try:
         cost = baselines.fine_tune(model, tokenizer, examples, config)
     finally:
