@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thinktuning_lite.method.files import NotWholeError, read_json, write_json
+from thinktuning_lite.method.places import run_name, runs_folder
 
 MARKER = ".thinktuning-run.json"  # only a folder that holds it, with its own name inside, is ever emptied
-LONGEST_NAME = 100  # bytes: file systems allow 255, and paths on Windows 260 in all
-_DEVICE = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE
-)  # names of Windows' devices
-
-
-def run_name(name: str) -> str:
-    """`name` as it is, when it can name a folder below runs/ on every system.
-
-    Raises ValueError otherwise: letters and digits (of any script), with `-`, `_`, `.` and blanks inside, at most 100
-    bytes, and no device of Windows.
-    """
-    fits = isinstance(name, str) and re.fullmatch(r"\w([\w .-]*[\w-])?", name) and not _DEVICE.fullmatch(name)
-    if not fits or len(name.encode()) > LONGEST_NAME:
-        raise ValueError(
-            f"{name!r} cannot name a run: use letters and digits, with - _ . or blanks between them, at most "
-            f"{LONGEST_NAME} bytes, and no path"
-        )
-    return name
 
 
 @dataclass(frozen=True)
@@ -48,7 +29,7 @@ class RunPlan:
 
     @property
     def folder(self) -> Path:
-        return Path("runs") / self.name
+        return runs_folder() / self.name
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(self.__dict__))

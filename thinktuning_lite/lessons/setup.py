@@ -52,6 +52,20 @@ def prepare() -> None:
         )
 
 
+def workplace(name: str) -> Path:
+    """A folder to write to, runs/`name`: of the checkout when started in it, else of the working folder.
+
+    Where that cannot be written it is in the user's cache folder, and a line says so. Raises ValueError for a name that
+    is a path, PermissionError when nothing can be written.
+    """
+    from thinktuning_lite.method.places import run_name, runs_folder  # needs platformdirs, which `prepare` installs
+
+    here = Path.cwd()
+    folder = runs_folder(ROOT if here == ROOT or ROOT in here.parents else here) / run_name(name)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def install_extra(name: str) -> None:
     """On a hosted machine install an extra of pyproject.toml as well (`eval`); elsewhere `make lab` has brought it."""
     if ROOT.name == CLONE:
@@ -67,7 +81,7 @@ def install_pins(*extras: str) -> None:
         return
     print(f"Installing {', '.join(todo)} (a minute or two) ...")
     before = _loaded_versions()
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt", delete=False) as file:
         file.write("".join(f"{n}=={_version(n)}\n" for n in HOSTS_OWN if _version(n)))
     try:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-c", file.name, *todo], check=True)
