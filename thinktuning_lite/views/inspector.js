@@ -1,7 +1,9 @@
 // The browser part of the advantage inspector. Model text enters the page by textContent alone. `render` is anywidget's entry
 // point; `showStatic` draws the same in a page without kernel.
 
-const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case"];
+const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case", "push", "kl", "change"];
+const BLOCK = 250; // tokens drawn together; of long rollouts only the blocks near the window are drawn
+const MARKS = 1500; // points in the weight figure
 const COLOURS = {
   author: "who wrote the token",
   p: "probability p (darker: less likely)",
@@ -9,6 +11,8 @@ const COLOURS = {
   weight: "AAS weight",
   advantage: "advantage of the token, A·s",
   gradient: "gradient size, |A·s|·(1 − p)",
+  push: "push: gradient of the step's loss on log p (orange lowers p, blue raises it)",
+  change: "push now minus push under the run's settings",
 };
 const LIGHT = [255, 255, 255],
   DARK_BLUE = [11, 60, 111],
@@ -86,7 +90,7 @@ function colouring(name, largest) {
   if (name === "weight")
     return { of: (v) => diverging(Math.log10(Math.max(v, 1e-9)) / 3), shown: [1e-3, 0.1, 1, 10, 1e3] };
   const top = largest || 1;
-  if (name === "advantage") return { of: (v) => diverging(v / top), shown: [-top, -top / 2, 0, top / 2, top] };
+  if (["advantage", "push", "change"].includes(name)) return { of: (v) => diverging(v / top), shown: [-top, -top / 2, 0, top / 2, top] };
   return { of: (v) => mix(LIGHT, DARK_BLUE, v / top), shown: [0, top / 4, top / 2, top] };
 }
 
@@ -173,12 +177,34 @@ class View {
           step,
           this.select("Show", Object.entries(this.choices.filters), "filter"),
           this.select("Sort", Object.entries(this.choices.sorts), "sort"),
+          this.searchBox(),
+          h(
+            "button",
+            { type: "button", onclick: () => this.find(this.model.get("group").question) },
+            "This question over training",
+          ),
+          h(
+            "button",
+            { type: "button", onclick: () => this.set({ pushes: this.ui().pushes + 1 }) },
+            "Biggest pushes of this step",
+          ),
           h("button", { type: "button", onclick: () => this.set({ reload: this.ui().reload + 1 }) }, "Read new steps"),
         ),
       );
     }
-    box.append(this.list, this.count);
+    this.pushed = h("ol", { class: "tti-pushes", "aria-label": "Biggest pushes" });
+    box.append(this.list, this.count, this.pushed);
     return box;
+  }
+
+  searchBox() {
+    const node = h("input", { type: "search", "data-key": "search", placeholder: "in questions and rollouts" });
+    node.addEventListener("change", () => this.find(node.value));
+    return h("label", {}, h("span", {}, "Search"), node);
+  }
+
+  find(search) {
+    this.set({ search, step: -1 });
   }
 
   whatIf() {
@@ -197,6 +223,12 @@ class View {
         "shaping",
       ),
       this.select("Shaped tokens", Object.entries(choices.masks), "mask"),
+      this.select(
+        "Loss",
+        choices.losses.map((s) => [s, s]),
+        "loss_type",
+      ),
+      this.select("Ratio", Object.entries(choices.levels), "importance_sampling_level"),
       this.slider(`γ at A = ${signed(top)}`, "gamma_min", gamma, same, same, (v) => signed(v)),
       this.slider(`γ at A = ${signed(bottom)}`, "gamma_max", gamma, same, same, (v) => signed(v)),
       this.slider(
@@ -286,6 +318,7 @@ class View {
         jump("Largest weight", (v, i) => v.weight[i]),
         jump("Least likely token", (v, i) => -v.p[i]),
         jump("Largest gradient", (v, i) => v.gradient[i]),
+        jump("Largest push", (v, i) => Math.abs(v.push[i])),
       ),
       this.legend,
       this.detail,
@@ -309,7 +342,27 @@ class View {
         : `${total} groups`;
     this.count.textContent = more + (incomplete ? `; ${incomplete} not complete yet` : "");
     if (this.stepNode) this.stepNode.max = steps.length;
+    this.pushed.replaceChildren(
+      ...(this.model.get("listing").pushes ?? []).map((x) => {
+        const label = `${signed(x.push, 2)} group ${x.group}, rollout ${x.rollout}: `;
+        const go = () => this.go(x);
+        return h("li", {}, h("button", { type: "button", onclick: go }, label, h("bdi", {}, x.text)));
+      }),
+    );
     this.sync();
+  }
+
+  go({ group, rollout, token }) {
+    this.goal = { group, rollout, token };
+    if (this.ui().group === group) this.reach();
+    else this.set({ group, rollout });
+  }
+
+  reach() {
+    const { goal } = this;
+    if (!goal || this.model.get("group").key !== goal.group) return;
+    this.goal = null;
+    this.node(this.starts[goal.rollout] + goal.token).focus();
   }
 
   drawGroup() {
@@ -320,7 +373,13 @@ class View {
     for (const r of group.rollouts) this.starts.push(this.starts.at(-1) + r.tokens.length);
     this.title.replaceChildren(`Step ${group.step}, group ${group.group}: `, h("bdi", {}, group.question));
     this.nodes = [];
+    this.blocks = [];
     this.heads = [];
+    this.watcher?.disconnect();
+    this.watcher = new IntersectionObserver(
+      (seen) => seen.filter((e) => e.isIntersecting).forEach((e) => this.fill(e.target)),
+      { rootMargin: "600px" },
+    );
     this.strips.replaceChildren(...group.rollouts.map((r, i) => this.strip(r, i)));
     this.at = null;
     this.drawNumbers();
@@ -332,7 +391,32 @@ class View {
     const said = h("span");
     this.heads.push({ radio, said });
     const strip = h("div", { class: "tti-strip", role: "listbox", "aria-label": `Tokens of rollout ${i}`, dir: "ltr" });
-    r.tokens.forEach((text, t) => {
+    const all = this.starts.at(-1) <= 8 * BLOCK; // a short group is drawn at once
+    for (let from = 0; from < r.tokens.length; from += BLOCK) {
+      const block = h("span", { class: all ? "tti-block" : "tti-block tti-far" });
+      Object.assign(block, { rollout: i, from, to: Math.min(from + BLOCK, r.tokens.length) });
+      this.blocks.push(block);
+      strip.append(block);
+      if (all || from === 0) this.fill(block);
+      else this.watcher.observe(block);
+    }
+    const before = r.replaced
+      ? h(
+          "details",
+          { class: "tti-replaced" },
+          h("summary", {}, `guidance took the place of this rollout, reward ${number(r.replaced.reward)}`),
+          h("bdi", {}, r.replaced.text),
+        )
+      : "";
+    return h("div", { class: "tti-rollout" }, h("label", { class: "tti-head" }, radio, said), before, strip);
+  }
+
+  // Draws a block's tokens, if they are not drawn yet.
+  fill(block) {
+    if (block.childNodes.length) return;
+    this.watcher.unobserve(block);
+    const r = this.model.get("group").rollouts[block.rollout];
+    for (let t = block.from; t < block.to; t += 1) {
       const node = h(
         "span",
         {
@@ -341,20 +425,29 @@ class View {
           tabindex: t ? -1 : 0,
           "aria-selected": "false",
         },
-        h("bdi", {}, text),
+        h("bdi", {}, r.tokens[t]),
         h("small", { "aria-hidden": "true" }),
       );
-      node.index = this.nodes.length;
-      this.nodes.push(node);
-      strip.append(node);
-    });
-    return h("div", { class: "tti-rollout" }, h("label", { class: "tti-head" }, radio, said), strip);
+      node.index = this.starts[block.rollout] + t;
+      this.nodes[node.index] = node;
+      block.append(node, ...(r.tokens[t].includes("↵") ? [h("br")] : []));
+      if (this.values) this.tint(node.index);
+    }
+    block.classList.remove("tti-far");
+  }
+
+  // The token's node, drawn if it was not.
+  node(k) {
+    if (k < 0 || k >= this.starts.at(-1)) return undefined;
+    const { rollout, token } = this.place(k);
+    this.fill(this.blocks.find((b) => b.rollout === rollout && b.from <= token && token < b.to));
+    return this.nodes[k];
   }
 
   drawNumbers() {
     const numbers = this.model.get("numbers"),
       group = this.model.get("group"),
-      count = this.nodes.length;
+      count = this.starts.at(-1);
     if (group !== this.drawn) return this.drawGroup(); // the two arrive together, but in no fixed order
     const flat = floats(numbers.values);
     this.numbers = numbers;
@@ -368,8 +461,9 @@ class View {
       const who = r.guided
         ? `guided: the teacher wrote the last ${taught} of ${r.tokens.length} tokens`
         : `own, ${r.tokens.length} tokens`;
+      const cut = r.finish === "length" ? " · cut off" : "";
       this.heads[i].said.textContent =
-        `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}`;
+        `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}${cut}`;
     });
     this.answered();
     this.root.dataset.version = numbers.version ?? 0;
@@ -377,6 +471,7 @@ class View {
     this.drawRollout();
     this.paint();
     this.sync();
+    this.reach();
   }
 
   drawRollout() {
@@ -405,20 +500,10 @@ class View {
   paint() {
     const name = this.ui().colour;
     const values = name === "author" ? null : this.values[name];
-    const group = this.model.get("group");
     const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) : 0;
-    const scale = values && colouring(name, largest),
-      numbered = this.root.classList.contains("tti-numbers");
-    let k = 0;
-    for (const r of group.rollouts)
-      for (const author of r.author) {
-        const ground = scale ? scale.of(values[k]) : author ? TAUGHT : OWN;
-        const node = this.nodes[k];
-        node.style.background = `rgb(${ground.join(" ")})`;
-        node.style.color = ink(ground);
-        if (numbered) node.lastChild.textContent = number(values ? values[k] : this.values.p[k], 2);
-        k += 1;
-      }
+    const scale = values && colouring(name, largest);
+    this.scale = scale;
+    this.nodes.forEach((_, k) => this.tint(k));
     const swatch = (ground, text) =>
       h("span", { class: "tti-swatch", style: `background: rgb(${ground.join(" ")}); color: ${ink(ground)}` }, text);
     const swatches = scale
@@ -430,6 +515,17 @@ class View {
       h("span", { class: "tti-key" }, "dashed underline: the teacher's token"),
     );
     if (this.at !== null) this.describe(this.at);
+  }
+
+  // Gives a token its ground, ink and number.
+  tint(k) {
+    const name = this.ui().colour,
+      node = this.nodes[k],
+      values = name === "author" ? this.values.p : this.values[name];
+    const ground = this.scale ? this.scale.of(values[k]) : node.classList.contains("tti-taught") ? TAUGHT : OWN;
+    node.style.background = `rgb(${ground.join(" ")})`;
+    node.style.color = ink(ground);
+    if (this.root.classList.contains("tti-numbers")) node.lastChild.textContent = number(values[k], 2);
   }
 
   place(k) {
@@ -484,7 +580,40 @@ class View {
         ),
       );
     }
+    parts.push(h("ul", { class: "tti-formula" }, ...this.formula(k).map((line) => h("li", {}, line))));
     this.detail.replaceChildren(...parts);
+  }
+
+  // The loss line with this token's numbers put in, factor by factor.
+  formula(k) {
+    const { rollout } = this.place(k),
+      v = this.values,
+      ui = this.ui(),
+      n = this.numbers;
+    const r = v.ratio[k],
+      a = v.advantage[k],
+      e = ui.epsilon,
+      whole = n.after[rollout];
+    const shaped = v.case[k] > 0;
+    const lines = [
+      `r = p / p_old = ${shaped ? "1, by definition: no one sampled this token" : `${number(v.p[k], 4)} / ${number(v.p_old[k], 4)} = ${number(r, 4)}`}`,
+      `A = ${signed(whole, 4)}, the rollout's` + (shaped && v.case[k] !== 4 ? `, times s = w = ${number(v.weight[k], 4)}: ${signed(a, 4)}` : ""),
+    ];
+    const surrogate = this.choices.surrogates[ui.loss_type];
+    if (surrogate.startsWith("-min(r A")) {
+      const clipped = Math.max(1 - e, Math.min(1 + e, r));
+      lines.push(
+        `${surrogate} = −min(${number(r, 4)} · ${number(a, 4)}, ${number(clipped, 4)} · ${number(a, 4)}) = ` +
+          number(-Math.min(r * a, clipped * a), 4),
+      );
+    } else lines.push(`${ui.loss_type}: ${surrogate}`);
+    lines.push(
+      `slope, the derivative by log p: ${number(v.slope[k], 4)}; averaged by ${n.averaging[rollout]}` +
+        (v.kl[k] ? `, with ${number(v.kl[k], 3)} from the KL term` : "") +
+        `: push ${number(v.push[k], 4)}`,
+    );
+    if (v.change[k]) lines.push(`under the run's settings the push was ${number(v.push[k] - v.change[k], 4)}`);
+    return lines;
   }
 
   hover(event) {
@@ -507,7 +636,9 @@ class View {
     this.describe(k);
     if (hovered) this.showTip(node, k);
     else {
-      for (const other of node.parentNode.children) other.tabIndex = other === node ? 0 : -1;
+      const strip = node.closest(".tti-strip");
+      for (const other of strip.querySelectorAll('.tti-token[tabindex="0"]')) other.tabIndex = -1;
+      node.tabIndex = 0;
       this.hideTip();
       if (rollout !== this.shown()) this.choose(rollout);
     }
@@ -532,17 +663,21 @@ class View {
     const node = event.target.closest(".tti-token");
     if (!node) return;
     const { rollout, token } = this.place(node.index),
-      row = [...node.parentNode.children];
-    const strips = this.strips.querySelectorAll(".tti-strip");
-    const near = (i) => strips[i] && strips[i].children[Math.min(token, strips[i].children.length - 1)];
+      start = this.starts[rollout],
+      end = this.starts[rollout + 1] - 1;
+    const inside = (k) => (k < start || k > end ? undefined : this.node(k));
+    const near = (i) => {
+      const length = this.starts[i + 1] - this.starts[i];
+      return i >= 0 && length > 0 ? this.node(this.starts[i] + Math.min(token, length - 1)) : undefined;
+    };
     const goal = {
-      ArrowRight: row[token + 1],
-      ArrowLeft: row[token - 1],
-      Home: row[0],
-      End: row.at(-1),
-      ArrowDown: near(rollout + 1),
-      ArrowUp: near(rollout - 1),
-    }[event.key];
+      ArrowRight: () => inside(node.index + 1),
+      ArrowLeft: () => inside(node.index - 1),
+      Home: () => this.node(start),
+      End: () => this.node(end),
+      ArrowDown: () => near(rollout + 1),
+      ArrowUp: () => near(rollout - 1),
+    }[event.key]?.();
     if (event.key === "Escape") this.hideTip();
     if (!goal) return;
     event.preventDefault();
@@ -552,8 +687,8 @@ class View {
 
   jump(pick) {
     let best = 0;
-    for (let k = 1; k < this.nodes.length; k += 1) if (pick(this.values, k) > pick(this.values, best)) best = k;
-    this.nodes[best]?.focus();
+    for (let k = 1; k < this.starts.at(-1); k += 1) if (pick(this.values, k) > pick(this.values, best)) best = k;
+    this.node(best)?.focus();
   }
 
   // ------------------------------------------------------------ figures
@@ -634,7 +769,9 @@ class View {
     const r = this.model.get("group").rollouts[i],
       start = this.starts[i],
       v = this.values;
+    const every = Math.ceil(r.tokens.length / MARKS);
     r.tokens.forEach((_, t) => {
+      if (t % every && !r.author[t]) return;
       const [px, py] = [x(v.p[start + t]), y(v.weight[start + t])];
       const mark = r.author[t]
         ? svg("path", {

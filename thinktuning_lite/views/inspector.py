@@ -92,6 +92,7 @@ class Inspector(anywidget.AnyWidget):
             "colour": "author",
             "reload": 0,
             "search": "",
+            "pushes": 0,
         }
         self._list()
         self._load()
@@ -236,11 +237,13 @@ class Inspector(anywidget.AnyWidget):
         changed = {key for key in new if new[key] != old.get(key)}
         if "reload" in changed:
             self.refresh()
+        elif "pushes" in changed:
+            self.listing = self.listing | {"pushes": self.pushes(self._rollouts[0].step)}
         elif changed & {"step", "filter", "sort", "search"}:
             self._list()
         if "group" in changed:
             self._load()
-        elif changed - {"rollout", "colour", "reload", "step", "filter", "sort", "search"}:
+        elif changed - {"rollout", "colour", "reload", "step", "filter", "sort", "search", "pushes"}:
             self._recompute()
 
     def _list(self) -> None:
