@@ -23,7 +23,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 from thinktuning_lite.classroom.problems import generate_problems  # noqa: E402
 from thinktuning_lite.classroom.sample import as_prompts  # noqa: E402
 from thinktuning_lite.classroom.vocabulary import build_tokenizer  # noqa: E402
-from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
+from thinktuning_lite.method.settings import ThinkTuningConfig  # noqa: E402
+from thinktuning_lite.method.teacher import TINY_PROMPT, GuidanceRequest, ScriptedTeacher  # noqa: E402
+from thinktuning_lite.method.trainer import ThinkTuningTrainer  # noqa: E402
 
 GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
 
@@ -124,5 +126,23 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
             dataloader_pin_memory=False,
         )
         return defaults | overrides
+
+    return make
+
+
+@pytest.fixture
+def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., ThinkTuningTrainer]:
+    """A ThinkTuningTrainer on its own copy of the tiny policy; whatever it is made of may be given."""
+
+    def make(
+        teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer,
+        reward: Any = length_reward, peft_config: Any = None, eval_dataset: Any = None, **overrides: Any,
+    ) -> ThinkTuningTrainer:  # fmt: skip
+        args = ThinkTuningConfig(**settings(**overrides))
+        policy = LlamaForCausalLM.from_pretrained(tiny_folder) if model is None else model
+        return ThinkTuningTrainer(
+            policy, reward, args, train_dataset, teacher=teacher, teacher_prompt=TINY_PROMPT,
+            processing_class=tok, peft_config=peft_config, eval_dataset=eval_dataset,
+        )  # fmt: skip
 
     return make

@@ -27,22 +27,6 @@ from thinktuning_lite.method.trainer import ThinkTuningTrainer
 TAUGHT = parse_guidance(GUIDANCE).text
 
 
-@pytest.fixture
-def build(settings, tiny_folder, dataset, tokenizer):
-    """A ThinkTuningTrainer on its own copy of the tiny policy; `train_dataset` and `model` may be given."""
-
-    def make(teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer,
-             peft_config=None, eval_dataset=None, **overrides: Any) -> ThinkTuningTrainer:  # fmt: skip
-        args = ThinkTuningConfig(**settings(**overrides))
-        policy = LlamaForCausalLM.from_pretrained(tiny_folder) if model is None else model
-        return ThinkTuningTrainer(
-            policy, length_reward, args, train_dataset, teacher=teacher, teacher_prompt=TINY_PROMPT,
-            processing_class=tok, peft_config=peft_config, eval_dataset=eval_dataset,
-        )  # fmt: skip
-
-    return make
-
-
 def steps_logged(trainer: Any) -> list[dict]:
     return [row for row in trainer.state.log_history if "loss" in row]
 
@@ -214,7 +198,7 @@ def test_guidance_follows_the_first_answer_or_the_whole_response(build, tokenize
     ids = [tokenizer.encode(t, add_special_tokens=False) + [tokenizer.eos_token_id] for t in texts]
     trainer._inputs = [dataset[0]] * 4
     trainer._teacher_mask = [[0] * len(row) for row in ids]
-    guided, logps = trainer._guide(ids, [[-1.0] * len(row) for row in ids], 1.0)
+    guided, logps = trainer._guide([[0]] * 4, ids, [[-1.0] * len(row) for row in ids], 1.0)
     kept = [solution if cut else texts[0], solution, "1+2=3", solution if cut else texts[3]]
     assert asked == kept
     for i, row in enumerate(guided[:3]):
@@ -260,13 +244,15 @@ def test_evaluation_is_not_guided(build, scripted_teacher, dataset):
 # --- the policy ---------------------------------------------------------------------------------------------
 
 
-def test_guidance_raises_the_probability_of_what_the_teacher_wrote(build, scripted_teacher, monkeypatch):
+def test_guidance_raises_the_probability_of_what_the_teacher_wrote(build, scripted_teacher):
     """The point of it all: with guided rollouts alone rewarded, the policy comes to find their words likely."""
-    monkeypatch.setitem(globals(), "length_reward", lambda completions, **kw: [
-        float(c[-1]["content"].endswith(TAUGHT)) for c in completions
-    ])  # fmt: skip
-    length_reward.__name__ = "taught_reward"
-    trainer = build(scripted_teacher, guided_fraction=0.25, max_steps=12, learning_rate=1e-2, shaping="plain")
+
+    def taught_reward(completions: list[Any], **kwargs: Any) -> list[float]:
+        return [float(c[-1]["content"].endswith(TAUGHT)) for c in completions]
+
+    trainer = build(
+        scripted_teacher, reward=taught_reward, guided_fraction=0.25, max_steps=12, learning_rate=1e-2, shaping="plain"
+    )
     trainer.train()
     p = [logged["guidance/probability/teacher"] for logged in steps_logged(trainer)]
     assert p[-1] > 10 * p[0]
@@ -413,14 +399,10 @@ def test_what_bypasses_the_splice_is_refused(settings, tiny_model, dataset, toke
 
 
 def test_selection_by_correctness_needs_the_answers(build, scripted_teacher, dataset):
-    trainer = build(
-        scripted_teacher,
-        train_dataset=dataset.remove_columns("answer"),
-        guided_fraction=0.25,
-        guidance_selection="wrong",
-    )
-    with pytest.raises(ValueError, match="guidance_selection='wrong'.*'answer'"):
-        trainer.train()
+    with pytest.raises(ValueError, match="guidance_selection='wrong'.*'answer'.*question"):
+        build(
+            scripted_teacher, dataset.remove_columns("answer"), guided_fraction=0.25, guidance_selection="wrong"
+        )  # fmt: skip
 
 
 # --- resume -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from typing import Any
+from collections import Counter
 
 import torch
 from trl import GRPOTrainer
@@ -12,17 +12,22 @@ from trl import GRPOTrainer
 from thinktuning_lite.method.answers import extract_answer, first_answer_end
 from thinktuning_lite.method.decoding import can_decode
 from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.inputs import prefill_of, question_of
+from thinktuning_lite.method.movement import Movement
 from thinktuning_lite.method.sampling import sample, settings_of
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import (
     GuidanceRequest,
+    NoReply,
     Teacher,
+    encode_guidance,
     guided_fraction,
     parse_guidance,
     select_rollouts,
     splice,
 )
 from thinktuning_lite.method.training_log import TrainingLog
+from thinktuning_lite.method.watch import Watch
 
 
 class GenerationSeam(GRPOTrainer):
@@ -35,11 +40,15 @@ class GenerationSeam(GRPOTrainer):
     args: ThinkTuningConfig
     teacher: Teacher | None
     training_log: TrainingLog
+    watch: Watch
+    movement: Movement
+    positions: int | None
     _inputs: list[dict]
     _teacher_mask: list[list[int]]
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs):
-        with self.training_log.timed("generate"):
+        training = self.model.training
+        with self.training_log.timed("generate", training):
             how = None if images or multimodal_fields else self._own_sampling()
             if how is not None:
                 completion_ids, logprobs = sample(self.accelerator.unwrap_model(self.model), prompt_ids, **how), None
@@ -49,9 +58,9 @@ class GenerationSeam(GRPOTrainer):
                 )
         self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
         fraction = self.guided_fraction_now()
-        if self.model.training and fraction > 0:
-            with self.training_log.timed("teach"):
-                completion_ids, logprobs = self._guide(completion_ids, logprobs, fraction)
+        if training and fraction > 0:
+            with self.training_log.timed("teach", training):
+                completion_ids, logprobs = self._guide(prompt_ids, completion_ids, logprobs, fraction)
         return completion_ids, logprobs
 
     def _own_sampling(self) -> dict[str, Any] | None:
@@ -70,41 +79,73 @@ class GenerationSeam(GRPOTrainer):
         end = a.guided_fraction if a.guided_fraction_end is None else a.guided_fraction_end
         return guided_fraction(self.state.global_step, total, a.guided_fraction, end, a.guidance_schedule)
 
-    def _guide(self, completion_ids: list[list[int]], logprobs: list | None, fraction: float):
-        """Splice guidance into the picked rollouts; malformed feedback leaves its rollout as it was."""
+    def _guide(
+        self, prompt_ids: list[list[int]], completion_ids: list[list[int]], logprobs: list | None, fraction: float
+    ):
+        """Splice guidance into the picked rollouts; a reply that is malformed or missing leaves its rollout as it was."""
+        responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        picks, rng = self._pick(completion_ids, responses, fraction)
+        kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
+        requests = [self._request(self._inputs[i], text, rng) for i, (_, text) in kept.items()]
+        replies = self._replies(requests)
+        completion_ids, counts, examples = list(completion_ids), Counter(asked=len(picks)), {}
+        for i, reply in zip(picks, replies, strict=True):
+            if isinstance(reply, NoReply):
+                counts["unanswered"] += 1
+                examples.setdefault("unanswered", reply.reason)
+                continue
+            guidance = parse_guidance(reply)
+            if guidance is None:
+                counts["malformed"] += 1
+                examples.setdefault("malformed", reply)
+                continue
+            taught = encode_guidance(self._tokenizer, guidance.text)
+            ids, author = splice(kept[i][0], taught, self.eos_token_ids, self._room(prompt_ids[i]))
+            if not any(author):  # no room for guidance
+                continue
+            completion_ids[i], self._teacher_mask[i] = ids, author
+            counts.update(guided=1, tokens=sum(author))
+            if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
+                logprobs[i] = logprobs[i][: len(ids) - sum(author)] + [None] * sum(author)
+        self._count_guidance(len(completion_ids), counts, examples)
+        return completion_ids, logprobs
+
+    def _pick(self, completion_ids, responses: list[str], fraction: float) -> tuple[list[int], random.Random]:
+        """The rollouts to guide, and the random numbers from which to go on drawing."""
         a = self.args
         # Stateless: a resumed run, whose `_step` starts at 0 again, draws the same picks.
         turn = self._step % a.gradient_accumulation_steps
         rng = random.Random(f"{a.seed}/{self.state.global_step}/{turn}/{self.accelerator.process_index}")
-        responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        eligible = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids]
+        ended = (bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids)
+        eligible = [bool(end and question_of(row)) for end, row in zip(ended, self._inputs, strict=True)]
         correct = None if a.guidance_selection == "random" else self._correct(responses)
-        picks = select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct)
-        kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
-        requests = [
-            GuidanceRequest(
-                question_of(self._inputs[i]), text, None if a.behaviours is None else rng.choice(a.behaviours)
+        return select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct), rng
+
+    def _request(self, row: dict, response: str, rng: random.Random) -> GuidanceRequest:
+        behaviours = self.args.behaviours
+        behaviour = None if behaviours is None else rng.choice(behaviours)
+        return GuidanceRequest(question_of(row), prefill_of(row) + response, behaviour)
+
+    def _replies(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
+        """One reply a request; what is no text counts as none. Raises ValueError for another number of replies."""
+        if not requests:
+            return []
+        replies = self.teacher(requests)
+        if not isinstance(replies, (list, tuple)) or len(replies) != len(requests):
+            got = f"{len(replies)} replies" if isinstance(replies, (list, tuple)) else f"a {type(replies).__name__}"
+            raise ValueError(
+                f"the teacher ({type(self.teacher).__name__}) gave {got} to {len(requests)} requests: it must return a "
+                "list with one reply each, in order (a text, or NoReply for a request that failed)"
             )
-            for i, (_, text) in kept.items()
+        return [
+            r if isinstance(r, (str, NoReply)) else NoReply(f"a {type(r).__name__} in place of text") for r in replies
         ]
-        replies = self.teacher(requests) if requests else []
+
+    def _room(self, prompt_ids: list[int]) -> int:
+        """The longest that a guided completion may become, in tokens."""
+        a = self.args
         limit = a.max_guided_length or a.max_completion_length + a.teacher_max_new_tokens
-        completion_ids, failures, lengths = list(completion_ids), 0, []
-        for i, reply in zip(picks, replies, strict=True):
-            guidance = parse_guidance(reply)
-            if guidance is None:
-                failures += 1
-                continue
-            taught = self._tokenizer.encode(guidance.text, add_special_tokens=False)
-            ids, author = splice(kept[i][0], taught, self.eos_token_ids, limit)
-            if not any(author):  # no room for guidance
-                continue
-            completion_ids[i], self._teacher_mask[i] = ids, author
-            lengths.append(sum(author))
-            if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
-                logprobs[i] = logprobs[i][: len(ids) - sum(author)] + [None] * sum(author)
-        self._count_guidance(len(completion_ids), len(picks), failures, lengths)
-        return completion_ids, logprobs
+        return limit if self.positions is None else min(limit, self.positions - len(prompt_ids))
 
     def _until_first_answer(self, ids: list[int], text: str) -> tuple[list[int], str]:
         """Ids and text that guidance follows: with `guide_after_first_answer` no more than the first answer, and EOS."""
@@ -119,26 +160,35 @@ class GenerationSeam(GRPOTrainer):
         return ids[:n] + ids[-1:], decoded(n)
 
     def _correct(self, responses: list[str]) -> list[bool]:
-        if "answer" not in self._inputs[0]:
-            raise ValueError(f"guidance_selection={self.args.guidance_selection!r} needs an 'answer' column")
         return [is_correct(extract_answer(r), str(x["answer"])) for r, x in zip(responses, self._inputs, strict=True)]
 
-    def _count_guidance(self, rollouts: int, asked: int, failures: int, lengths: list[int]) -> None:
-        counts = torch.tensor([rollouts, asked, failures, len(lengths), sum(lengths)], device=self.accelerator.device)
-        rollouts, asked, failures, guided, tokens = self.accelerator.reduce(counts.float(), "sum").tolist()
+    def _count_guidance(self, rollouts: int, counts: Counter, examples: dict[str, str]) -> None:
+        names = ("asked", "malformed", "unanswered", "guided", "tokens")
+        local = torch.tensor([rollouts, *(counts[n] for n in names)], device=self.accelerator.device)
+        rollouts, asked, malformed, unanswered, guided, tokens = self.accelerator.reduce(local.float(), "sum").tolist()
         metrics = self._metrics["train"]
         metrics["guidance/fraction"].append(guided / rollouts)
-        metrics["guidance/format_failures"].append(failures / asked if asked else 0.0)
+        metrics["guidance/format_failures"].append(malformed / asked if asked else 0.0)
+        metrics["guidance/failures"].append(unanswered / asked if asked else 0.0)
         metrics["guidance/teacher_tokens"].append(tokens / guided if guided else 0.0)
+        self.watch.saw_replies(int(asked), int(malformed), int(unanswered), examples)
 
     # ------------------------------------------------------------ rewards, and what goes along with the batch
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        with self.training_log.timed("score"):
+        with self.training_log.timed("score", self.model.training):
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.args.reward_needs_eos:
+            ended = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids_list]
+            ended = self.accelerator.gather(torch.tensor(ended, device=rewards.device))
+            rewards = rewards.masked_fill(~ended.unsqueeze(1) & ~rewards.isnan(), 0.0)
         start = self.accelerator.process_index * len(prompts)
-        self._rewards = rewards[start : start + len(prompts)]
-        self._completions = completions
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
+        total = total.masked_fill(rewards.isnan().all(1), torch.nan)
+        self._rewards = total[start : start + len(prompts)]
+        self._texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        if self.model.training:
+            self.watch.saw_rewards(total, inputs[0], self._texts[0])
         return rewards
 
     def _generate_and_score_completions(self, inputs):
@@ -155,21 +205,11 @@ class GenerationSeam(GRPOTrainer):
 
     def _remember_rows(self, inputs: list[dict], output: dict) -> None:
         """Keep what the rollout log needs, and log reward and advantage by who finished the response."""
-        weights = self.reward_weights.to(self._rewards.device)
-        rewards = (self._rewards * weights).nansum(1)
-        self.training_log.add_rewards(rewards, output)
-        texts = [c if isinstance(c, str) else c[-1]["content"] for c in self._completions]
+        self.movement.signal |= bool(output["advantages"].any())
+        self.training_log.add_rewards(self._rewards, output)
         # Several generations may serve one optimizer step: their groups are numbered through.
         earlier = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation * len(inputs)
         self.training_log.rows = [
             {"question": question_of(x), "text": text, "reward": r, "group": (earlier + i) // self.num_generations}
-            for i, (x, text, r) in enumerate(zip(inputs, texts, rewards.tolist(), strict=True))
+            for i, (x, text, r) in enumerate(zip(inputs, self._texts, self._rewards.tolist(), strict=True))
         ]
-
-
-def question_of(row: dict[str, Any]) -> str:
-    """The question of a dataset row, as shown to the teacher."""
-    if "question" in row:
-        return row["question"]
-    prompt = row["prompt"]
-    return prompt if isinstance(prompt, str) else prompt[-1]["content"]

@@ -65,7 +65,7 @@ class LossSeam(GRPOTrainer):
     def _compute_loss(self, model, inputs):
         logged = self._should_log_rollouts()
         guided = bool(inputs["teacher_mask"].any())
-        measured = self.model.training and self.args.guided_fraction > 0  # the shares need the unguided rows too
+        measured = self.model.training and self.args.guides  # the shares need the unguided rows too
         if not guided and not logged and not measured:
             return super()._compute_loss(model, inputs)
         inputs, share = self._rows_that_train(inputs) if inputs.get("trim") and not logged else (inputs, 1.0)
@@ -115,7 +115,7 @@ class LossSeam(GRPOTrainer):
         mask = inputs["completion_mask"].bool()
         shaped = inputs["teacher_mask"].bool() if self.args.shaping_mask == "teacher" else rows & mask
         if not rows.any():
-            if self.args.guided_fraction > 0:
+            if self.args.guides:
                 self.training_log.add_tokens(
                     self.args, inputs, inputs["advantages"].unsqueeze(1).expand_as(logps), shaped
                 )
@@ -153,7 +153,7 @@ def _sorted_by_length(window: list[dict]) -> list[dict]:
 
 def _trimmed(inputs: dict) -> dict:
     """A shallow copy without the columns that are padding in every row (left of prompts, right of completions)."""
-    width = int(inputs["completion_mask"].sum(1).max())
+    width = max(1, int(inputs["completion_mask"].sum(1).max()))  # all rows may be masked as truncated
     skip = int((inputs["prompt_mask"].sum(0) == 0).sum())
     full = inputs["completion_ids"].shape[1]
     out = dict(inputs)

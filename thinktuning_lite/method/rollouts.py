@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ class Rollout:
     `token_ids`, `author` (0 student, 1 teacher), `logps` (log-probabilities under the policy when it was trained on, at
     the sampling temperature) and `weights` (AAS weight; 1 on tokens that are not shaped) have one entry per completion
     token, EOS included. `advantage` is the group-relative one, before shaping. `group` numbers the groups of a step.
+    `reward` is NaN (null in the file) where no reward function judged the row; its advantage is 0.
 
     What not every trainer knows is None where it is missing. One entry per token: `old_logps` (under the policy at the start
     of the iteration; None: equal to `logps`), `sampler_logps` (as the sampler said, None on tokens that it did not sample),
@@ -56,6 +58,8 @@ class Rollout:
         for name in _ROUNDED:
             if name in row:
                 row[name] = [x if x is None else float(f"{x:.5g}") for x in row[name]]
+        if math.isnan(self.reward):  # JSON has no NaN
+            row["reward"] = None
         return json.dumps(row, ensure_ascii=False)
 
 
@@ -76,7 +80,9 @@ class RolloutLog:
         if step == 0:
             self.path.replace(self.path.with_suffix(".previous.jsonl"))
             return
-        kept = [row for row in whole_lines(self.path) if json.loads(row).get("step", -1) < step]  # a run's settings have none
+        kept = [
+            row for row in whole_lines(self.path) if json.loads(row).get("step", -1) < step
+        ]  # a run's settings have none
         partial = self.path.with_name(self.path.name + ".partial")
         partial.write_bytes(b"".join(row + b"\n" for row in kept))
         partial.replace(self.path)
@@ -92,6 +98,8 @@ def parse_row(line: str | bytes) -> Rollout | dict:
         raise ValueError("no row of schema 1 or 2")
     if "run" in row:
         return row["run"]
+    if row.get("reward", 0) is None:
+        row["reward"] = math.nan
     return Rollout(**row)
 
 

@@ -39,6 +39,10 @@ class ThinkTuningConfig(GRPOConfig):
         metadata={"help": "Names known to the teacher's prompt, drawn from evenly; None: the teacher chooses."},
     )
     teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
+    reward_needs_eos: bool = field(
+        default=False,
+        metadata={"help": "A rollout that did not end by itself earns 0, whatever the reward functions say."},
+    )
     max_guided_length: int | None = field(
         default=None, metadata={"help": "Longest guided completion; default: both budgets together."}
     )
@@ -51,6 +55,12 @@ class ThinkTuningConfig(GRPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_config(self)
+
+    @property
+    def guides(self) -> bool:
+        """Whether any step of the run may be guided: the start, or the end of a schedule that moves, is above 0."""
+        fades = self.guidance_schedule != "constant" and self.guided_fraction_end is not None
+        return self.guidance_steps != 0 and (self.guided_fraction > 0 or (fades and self.guided_fraction_end > 0))
 
     @property
     def constants(self) -> AASConstants:
@@ -81,12 +91,19 @@ def check_config(c: ThinkTuningConfig) -> None:
         value = getattr(c, name)
         need(value is None or 0 <= value <= 1, f"{name}={value}: a fraction lies between 0 and 1")
     need(c.behaviours != [], f"behaviours=[]: name some of {', '.join(BEHAVIOURS)}, or None: the teacher chooses")
+    need(
+        c.guided_fraction_end in (None, c.guided_fraction) or c.guidance_schedule != "constant",
+        f"guided_fraction_end={c.guided_fraction_end} does nothing under guidance_schedule='constant': choose linear or "
+        "cosine",
+    )
+    steps = c.guidance_steps
+    need(steps is None or steps >= 0, f"guidance_steps={steps}: a number of steps, 0 (never), or None (throughout)")
     need(c.teacher_max_new_tokens > 0, f"teacher_max_new_tokens={c.teacher_max_new_tokens}: must be above 0")
     try:
         _ = c.constants
     except ValueError as error:
         problems.append(str(error))
-    if c.guided_fraction:
+    if c.guides:
         _check_identity(c, need)
     if problems:
         raise ValueError("ThinkTuningConfig cannot be used as it is:\n- " + "\n- ".join(problems))
@@ -94,7 +111,7 @@ def check_config(c: ThinkTuningConfig) -> None:
 
 def _check_identity(c: ThinkTuningConfig, need: Any) -> None:
     """The combinations in which 'AAS = a per-token advantage at ratio 1' breaks (measured in tests/test_identity.py)."""
-    mend = "; set guided_fraction=0 for plain GRPO"
+    mend = "; set guided_fraction=0 (and guided_fraction_end=None) for plain GRPO"
     need(
         c.importance_sampling_level == "token",
         f"importance_sampling_level={c.importance_sampling_level!r} mixes guided and own tokens in one ratio: use 'token'",

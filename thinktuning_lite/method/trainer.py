@@ -16,19 +16,21 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from thinktuning_lite.method.checkpoints import WholeCheckpoints
 from thinktuning_lite.method.generation_seam import GenerationSeam
+from thinktuning_lite.method.inputs import check_data, check_inputs, check_positions, check_tokenizer
 from thinktuning_lite.method.loss_seam import LossSeam
+from thinktuning_lite.method.movement import Movement, lora_b
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.training_log import TrainingLog
+from thinktuning_lite.method.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +62,8 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_inputs(model, train_dataset, args, processing_class, kwargs)
-        self.training_log = TrainingLog()
+        check_inputs(model, train_dataset, args, processing_class, kwargs)
+        self.training_log, self.watch, self.movement = TrainingLog(), Watch(), Movement()
         try:
             super().__init__(model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs)
         except OSError as error:  # offline, transformers' own message does not say which model
@@ -70,58 +72,67 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
             raise FileNotFoundError(
                 f"model {model!r} is neither a folder here nor to be had from the Hub: check the name and the connection"
             ) from error
-        if self._tokenizer.eos_token_id is None:
-            raise ValueError(
-                "the tokenizer has no EOS token, so no response can end by itself: set tokenizer.eos_token"
-            )
-        _adapter_to_float32(self.accelerator.unwrap_model(self.model), sharded=self._is_sharded())
+        check_tokenizer(self.processing_class)
+        check_data(train_dataset, reward_funcs, args, self._tokenizer)
+        policy = self.accelerator.unwrap_model(self.model)
+        self.positions = check_positions(policy, train_dataset, args.max_completion_length, self._tokenize_prompts)
+        _adapter_to_float32(policy, sharded=self._is_sharded())
         self.teacher = teacher
-        if teacher is None and args.guided_fraction:
-            if self._is_sharded():
-                raise ValueError(
-                    "with FSDP or DeepSpeed ZeRO-3 no process holds a whole model that could teach: pass "
-                    "teacher=EndpointTeacher(...), or use DDP"
-                )
-            policy = self.accelerator.unwrap_model(self.model)
-            if not hasattr(policy, "disable_adapter"):
-                policy = _frozen_copy(policy)
-            elif any(float(b) > 0 for b in _lora_b_sums(policy)):
-                logger.warning(
-                    "the policy comes with a trained adapter; its teacher is the base without it. To be taught by the "
-                    "policy as it is now, merge first (merge_and_unload) and train a new adapter"
-                )
-            self.teacher = PolicyTeacher(
-                policy, self._tokenizer, teacher_prompt, args.teacher_max_new_tokens,
-                use_adapter=False, chat_template_kwargs=args.chat_template_kwargs,
-            )  # fmt: skip
-        if args.guided_fraction and hasattr(self.teacher, "prompt"):
+        if teacher is None and args.guides:
+            self.teacher = self._default_teacher(policy, teacher_prompt)
+        if args.guides and hasattr(self.teacher, "prompt"):
             self.teacher.prompt.check_behaviours(args.behaviours)
         self.rollout_log: RolloutLog | None = None
         if args.rollout_log_steps and self.accelerator.is_main_process:
             self.rollout_log = RolloutLog(Path(args.output_dir) / "rollouts.jsonl")
             self.add_callback(_LogFromHere(self.rollout_log))
+        self.add_callback(self.watch)
+        self.add_callback(self.movement)
+
+    def _default_teacher(self, policy: Any, prompt: TeacherPrompt) -> PolicyTeacher:
+        """The initial policy, frozen: the base of a PEFT model, or a copy."""
+        if self._is_sharded():
+            raise ValueError(
+                "with FSDP or DeepSpeed ZeRO-3 no process holds a whole model that could teach: pass "
+                "teacher=EndpointTeacher(...), or use DDP"
+            )
+        if not hasattr(policy, "disable_adapter"):
+            policy = _frozen_copy(policy, self.args.cast_lm_head_to_fp32)
+        elif any(bool(b.any()) for b in lora_b(policy)):
+            logger.warning(
+                "the policy comes with a trained adapter; its teacher is the base without it. To be taught by the "
+                "policy as it is now, merge first (merge_and_unload) and train a new adapter"
+            )
+        return PolicyTeacher(
+            policy, self._tokenizer, prompt, self.args.teacher_max_new_tokens,
+            use_adapter=False, chat_template_kwargs=self.args.chat_template_kwargs,
+        )  # fmt: skip
 
     def _is_sharded(self) -> bool:
         return self.is_fsdp_enabled or is_deepspeed_zero3_enabled()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's. With LoRA, raises RuntimeError when no adapter weight has moved: nothing was trained then."""
-        before = _lora_b_sums(self.model)
+        """As TRL's, and looks afterwards whether anything was trained.
+
+        Raises RuntimeError when no weight moved although the learning rate was above 0, and when the teacher answered
+        nothing for several steps running; trainer_state.json, with the log so far, is saved before.
+        """
         result = super().train(*args, **kwargs)
-        moved = [float(abs(a - b)) for a, b in zip(_lora_b_sums(self.model), before, strict=True)]
-        total = self.accelerator.reduce(torch.tensor(sum(moved), device=self.accelerator.device), "sum").item()
-        if moved and self.args.learning_rate > 0 and not total > 0:
-            raise RuntimeError(
-                "after training every LoRA B is what it was before: no gradient reached the adapter, or every advantage "
-                "was 0. See frac_reward_zero_std in the log (1 means that no group had two different rewards); with "
-                "gradient checkpointing the inputs need gradients (model.enable_input_require_grads())"
-            )
+        trouble = self.watch.stopped
+        if trouble is None and not self._is_sharded():
+            trouble = self.movement.judge(self.model, self.accelerator)
+        if trouble:
+            self.save_state()
+            raise RuntimeError(f"{trouble}. The log is in {Path(self.args.output_dir) / 'trainer_state.json'}")
         return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if self.model.training:
-            for name, value in self.training_log.flush(self.accelerator).items():
-                self._metrics["train"][name].append(value)
+        mode = "train" if self.model.training else "eval"
+        metrics = self.training_log.flush_seconds(mode)
+        if mode == "train":
+            metrics |= self.training_log.flush_sums(self.accelerator)
+        for name, value in metrics.items():
+            self._metrics[mode][name].append(value)
         super().log(logs, start_time)
 
 
@@ -135,27 +146,12 @@ class _LogFromHere(TrainerCallback):
         self.log.go_on_at(state.global_step)
 
 
-def _check_inputs(model: Any, train_dataset: Any, args: Any, tokenizer: Any, others: dict[str, Any]) -> None:
-    """What can be refused before a model is loaded."""
-    if not isinstance(args, ThinkTuningConfig):
-        raise TypeError(f"args is a {type(args).__name__}; ThinkTuningTrainer needs a ThinkTuningConfig")
-    for name in ("rollout_func", "tools", "environment_factory"):
-        if others.get(name):
-            raise ValueError(f"{name}: guidance is spliced into TRL's own single-turn generation only; leave it out")
-    if train_dataset is not None and hasattr(train_dataset, "__len__") and len(train_dataset) == 0:
-        raise ValueError("the training dataset has no rows: check its path, split and filters")
-    if tokenizer is not None and tokenizer.eos_token_id is None:
-        raise ValueError("the tokenizer has no EOS token, so no response can end by itself: set tokenizer.eos_token")
-    looks_local = isinstance(model, str) and (model.startswith((".", "/", "~")) or model.count("/") > 1)
-    if looks_local and not Path(model).expanduser().exists():
-        raise FileNotFoundError(f"there is no model folder at {model!r}: check the path, or give a Hub id (owner/name)")
-
-
-def _frozen_copy(policy: Any) -> Any:
+def _frozen_copy(policy: Any, float32_head: bool) -> Any:
     """The policy as it is now, never to change.
 
     TRL replaces `forward` on the instance by a function that calls the original's; copied along, the copy would answer
-    with the weights in training. Its class's own `forward` is the right one.
+    with the weights in training. Its class's own `forward` is the right one, with `cast_lm_head_to_fp32` for inputs in
+    the head's dtype.
     """
     if any(hasattr(m, "_hf_hook") for m in policy.modules()):
         raise ValueError(
@@ -165,6 +161,8 @@ def _frozen_copy(policy: Any) -> Any:
     frozen = copy.deepcopy(policy).requires_grad_(False)
     for module in frozen.modules():
         vars(module).pop("forward", None)
+    if float32_head:
+        frozen.lm_head.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype), *inputs[1:]))
     return frozen
 
 
@@ -177,9 +175,3 @@ def _adapter_to_float32(model: Any, sharded: bool) -> None:
         for parameter in model.parameters():
             if parameter.requires_grad and not sharded:
                 parameter.data = parameter.data.float()
-
-
-def _lora_b_sums(model: Any) -> list[torch.Tensor]:
-    """The absolute sum of each trainable LoRA B (zero before training); empty without LoRA."""
-    named = model.named_parameters()
-    return [p.detach().abs().sum().double().cpu() for name, p in named if "lora_B" in name and p.requires_grad]

@@ -31,7 +31,7 @@ class TrainingLog:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._seconds: dict[str, float] = defaultdict(float)
+        self._seconds: dict[str, dict[str, float]] = {m: defaultdict(float) for m in ("train", "eval")}
 
     def add(self, name: str, total: float, count: float) -> None:
         """Add to the sum and the count whose quotient is logged as guidance/`name`."""
@@ -39,29 +39,36 @@ class TrainingLog:
         self._sums[name][1] += count
 
     @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Count the seconds of a `with` block as seconds/`phase`."""
+    def timed(self, phase: str, training: bool) -> Iterator[None]:
+        """Count the seconds of a `with` block as seconds/`phase`, of training or of evaluation."""
         began = time.perf_counter()
         yield
-        self._seconds[phase] += time.perf_counter() - began
+        self._seconds["train" if training else "eval"][phase] += time.perf_counter() - began
 
-    def flush(self, accelerator: Any) -> dict[str, float]:
-        """The metrics collected since the last call, gathered from all processes, which must all call this."""
+    def flush_seconds(self, mode: str) -> dict[str, float]:
+        """Seconds by phase since the last call, for `mode` "train" or "eval"."""
+        seconds = {f"seconds/{phase}": s for phase, s in self._seconds[mode].items()}
+        self._seconds[mode].clear()
+        return seconds
+
+    def flush_sums(self, accelerator: Any) -> dict[str, float]:
+        """The guidance metrics since the last call, gathered from all processes, which must all call this."""
         # Gathered here, where all processes meet: inside the loss only some may hold guided rows.
         sums = torch.tensor([self._sums[name] for name in _SUMS], device=accelerator.device)
         totals = accelerator.reduce(sums, "sum").tolist()
         metrics = {f"guidance/{name}": total / n for name, (total, n) in zip(_SUMS, totals, strict=True) if n > 0}
-        metrics |= {f"seconds/{phase}": seconds for phase, seconds in self._seconds.items()}
         self._sums.clear()
-        self._seconds.clear()
         return metrics
 
     # ------------------------------------------------------------ by author
 
     def add_rewards(self, rewards: torch.Tensor, output: dict) -> None:
-        """Reward and advantage by who finished the response; `rewards` (rows,), `output` of TRL's generation step."""
-        guided = output["teacher_mask"].any(1)
-        for who, rows in (("guided", guided), ("own", ~guided)):
+        """Reward and advantage by who finished the response; `rewards` (rows,), `output` of TRL's generation step.
+
+        Rows that no reward function judged (NaN) are left out, as TRL leaves them out of its means.
+        """
+        guided, judged = output["teacher_mask"].any(1), ~rewards.isnan()
+        for who, rows in (("guided", guided & judged), ("own", ~guided & judged)):
             for name, values in (("reward", rewards), ("advantage", output["advantages"])):
                 self.add(f"{name}/{who}", values[rows].sum().item(), int(rows.sum()))
 
