@@ -23,8 +23,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 from thinktuning_lite.classroom.problems import generate_problems  # noqa: E402
 from thinktuning_lite.classroom.sample import as_prompts  # noqa: E402
 from thinktuning_lite.classroom.vocabulary import build_tokenizer  # noqa: E402
+from thinktuning_lite.method.prompts import TINY_PROMPT  # noqa: E402
 from thinktuning_lite.method.settings import ThinkTuningConfig  # noqa: E402
-from thinktuning_lite.method.teacher import TINY_PROMPT, GuidanceRequest, ScriptedTeacher  # noqa: E402
+from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
 from thinktuning_lite.method.trainer import ThinkTuningTrainer  # noqa: E402
 
 GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"

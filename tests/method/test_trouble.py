@@ -15,8 +15,9 @@ from peft import LoraConfig
 from transformers import LlamaForCausalLM
 
 from thinktuning_lite.method.movement import _samples
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.rollouts import Rollout, groups_of, read_rollouts
-from thinktuning_lite.method.teacher import NoReply, PolicyTeacher, ScriptedTeacher
+from thinktuning_lite.method.teacher import NoReply, ScriptedTeacher
 from thinktuning_lite.method.watch import PATIENCE
 
 LORA = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.0)
@@ -218,11 +219,11 @@ def test_training_samples_as_its_arguments_say_not_as_the_checkpoint_would(build
 # --- shapes and dtypes --------------------------------------------------------------------------------------
 
 
-def test_masked_truncated_rows_with_guidance_and_accumulation(build, tokenizer, scripted_teacher):
+def test_masked_truncated_rows_with_guidance_and_accumulation(build, settings, scripted_teacher):
     """After sorting, a micro-batch may hold nothing but rows that were masked as cut short."""
     trainer = build(
         scripted_teacher, guided_fraction=0.25, gradient_accumulation_steps=4, mask_truncated_completions=True,
-        generation_kwargs={"suppress_tokens": []}, max_completion_length=30, temperature=1.5, max_steps=4,
+        generation_kwargs=settings()["generation_kwargs"] | {"forced_eos_token_id": None}, max_steps=4,
     )  # fmt: skip
     trainer.train()
     assert any(0 < row["completions/clipped_ratio"] for row in steps_logged(trainer))
@@ -245,13 +246,11 @@ def test_evaluations_seconds_are_its_own(build, scripted_teacher, dataset):
         scripted_teacher, eval_dataset=dataset.select(range(2)), guided_fraction=0.25, per_device_eval_batch_size=4,
         eval_strategy="steps", eval_steps=1, max_steps=3,
     )  # fmt: skip
-    spent = []
-    add = trainer.training_log._seconds["train"].__setitem__
     trainer.train()
     evaluated = [row for row in trainer.state.log_history if "eval_reward" in row]
     assert len(evaluated) == 3 and all(row["eval_seconds/generate"] > 0 for row in evaluated)
     assert all("eval_seconds/teach" not in row for row in evaluated)
-    assert all(row["seconds/teach"] > 0 for row in steps_logged(trainer)) and not spent and add
+    assert all(row["seconds/teach"] > 0 for row in steps_logged(trainer))
 
 
 # --- nothing moved ------------------------------------------------------------------------------------------
@@ -308,13 +307,12 @@ def test_warm_up_at_rate_zero_is_no_error(build, scripted_teacher, peft):
 @pytest.mark.parametrize("peft", [None, LORA])
 def test_a_complete_run_that_is_resumed_says_that_nothing_was_left(build, scripted_teacher, peft):
     common = dict(peft_config=peft, guided_fraction=0.25, save_strategy="steps", save_steps=2)
-    first = build(scripted_teacher, **common)
+    first, again = build(scripted_teacher, **common), build(scripted_teacher, **common)
     first.train()
-    again = build(scripted_teacher, **common)
-    (text,) = said(
-        lambda: again.train(resume_from_checkpoint=str(Path(first.args.output_dir) / "checkpoint-2"))
-    )  # fmt: skip
-    assert "made no step" in text
+    (text,) = said(lambda: again.train(resume_from_checkpoint=str(Path(first.args.output_dir) / "checkpoint-2")))
+    assert "complete at step 2" in text and again.state.global_step == 2
+    for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_resuming_inside_a_generation_is_said(build, scripted_teacher):

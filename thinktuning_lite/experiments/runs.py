@@ -53,10 +53,15 @@ class MetricsLog(TrainerCallback):
             return
         append_row(self.path, json.dumps({"step": state.global_step, **logs}))
         self.bar.update(state.global_step - self.bar.n)
-        self.bar.set_postfix(reward=f"{logs['reward']:.2f}")
+        self.bar.set_postfix(reward=shown_reward(logs))
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
+
+
+def shown_reward(logs: dict) -> str:
+    """The reward of a log, or "none": no function judged, or the step trained on an earlier step's rollouts."""
+    return "none" if logs.get("reward") is None else f"{logs['reward']:.2f}"
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -37,7 +37,7 @@ from transformers import PrinterCallback, TrainerCallback
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
-from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics
+from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, shown_reward
 from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.files import write_json
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
@@ -186,7 +186,7 @@ class Live(TrainerCallback):
         done = state.global_step - self.first
         left = (time.perf_counter() - self.began) / done * (state.max_steps - state.global_step)
         remaining = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        text = f"step {state.global_step} of {state.max_steps}, reward {logs['reward']:.2f}, {remaining} remaining"
+        text = f"step {state.global_step} of {state.max_steps}, reward {shown_reward(logs)}, {remaining} remaining"
         self.show(self.rows, text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
+from typing import Any
 
 import torch
 from trl import GRPOTrainer

@@ -39,7 +39,7 @@ class Movement(TrainerCallback):
         All processes must call this. Call it for whole models only, not for shards.
         """
         if self._steps == 0:
-            warnings.warn("training made no step: the run was complete, or the data too few for one", stacklevel=3)
+            warnings.warn("training made no step: the data were too few for one", stacklevel=3)
             return None
         now = _samples(model)
         moved = sum(int((a != b).sum()) for a, b in zip(now, self._start, strict=True))

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.trainer_utils import TrainOutput
 
 from thinktuning_lite.method.checkpoints import WholeCheckpoints
 from thinktuning_lite.method.generation_seam import GenerationSeam
@@ -30,7 +32,7 @@ from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.training_log import TrainingLog
-from thinktuning_lite.method.watch import Watch
+from thinktuning_lite.method.watch import RunComplete, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,12 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         Raises RuntimeError when no weight moved although the learning rate was above 0, and when the teacher answered
         nothing for several steps running; trainer_state.json, with the log so far, is saved before.
         """
-        result = super().train(*args, **kwargs)
+        try:
+            result = super().train(*args, **kwargs)
+        except RunComplete:
+            self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+            warnings.warn(f"the run was complete at step {self.state.global_step}: no step was made", stacklevel=2)
+            return TrainOutput(self.state.global_step, 0.0, {})
         trouble = self.watch.stopped
         if trouble is None and not self._is_sharded():
             trouble = self.movement.judge(self.model, self.accelerator)

@@ -15,6 +15,10 @@ PATIENCE = 3  # steps running in which the teacher answered nothing, until train
 _SHOWN = 600  # characters
 
 
+class RunComplete(Exception):
+    """Training was asked to go on from a checkpoint with no step left; transformers would make one more."""
+
+
 class Watch(TrainerCallback):
     """Judges each optimizer step when it ends. The counts it is given are those of all processes, alike on each.
 
@@ -32,13 +36,14 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.stopped, self._silent_steps = None, 0
+        if state.global_step >= state.max_steps > 0:
+            raise RunComplete
         window = args.steps_per_generation * args.num_iterations
         if state.global_step * args.gradient_accumulation_steps % window and state.is_world_process_zero:
-            warnings.warn(
+            _say(
                 f"resuming at step {state.global_step}, inside the {window} micro-batches of one generation: TRL samples "
                 "anew, so the weights will differ from those of a run without interruption. Save where a generation "
-                "ends",
-                stacklevel=2,
+                "ends"
             )
 
     def saw_replies(self, asked: int, malformed: int, unanswered: int, examples: dict[str, str]) -> None:
@@ -66,12 +71,11 @@ class Watch(TrainerCallback):
 
     def _warn_of_rewards(self, rewards: torch.Tensor) -> None:
         kind = "None" if rewards.isnan().all() else "0"
-        warnings.warn(
+        _say(
             f"every reward of the first step was {kind}, so nothing was learnt from it. One of its responses:\n"
             f"{self._rewarded_row}\n"
             "Was it cut short (max_completion_length)? Does it state its answer where the reward looks for it? Does the "
-            "dataset hold the bare answer?",
-            stacklevel=2,
+            "dataset hold the bare answer?"
         )
 
     def _judge_replies(self, state, control) -> None:
@@ -80,17 +84,15 @@ class Watch(TrainerCallback):
         self._said.add("replies")
         if first and malformed and malformed + unanswered == asked and state.is_world_process_zero:
             shown = self._examples.get("malformed", "(on another process)")
-            warnings.warn(
+            _say(
                 f"none of the teacher's {malformed} replies of the first guided step had the asked form, so no rollout "
-                f"was guided. One of them:\n{shown[:_SHOWN]}",
-                stacklevel=2,
+                f"was guided. One of them:\n{shown[:_SHOWN]}"
             )
         if unanswered and "unanswered" not in self._said and state.is_world_process_zero:
             self._said.add("unanswered")
-            warnings.warn(
+            _say(
                 f"the teacher did not answer {unanswered} of {asked} requests in step {state.global_step}, whose "
-                f"rollouts stay unguided ({self._reason()}). From here on, see guidance/failures in the log",
-                stacklevel=2,
+                f"rollouts stay unguided ({self._reason()}). From here on, see guidance/failures in the log"
             )
         self._silent_steps = self._silent_steps + 1 if unanswered == asked else 0
         if self._silent_steps >= PATIENCE:
@@ -107,3 +109,7 @@ class Watch(TrainerCallback):
 def _shown(row: dict[str, Any], response: str) -> str:
     gold = f"\n  answer in the dataset: {row['answer']!r}" if "answer" in row else ""
     return f"  question: {question_of(row)[:_SHOWN]!r}\n  response: {response[:_SHOWN]!r}{gold}"
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
