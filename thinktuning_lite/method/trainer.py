@@ -27,6 +27,7 @@ from thinktuning_lite.method.inputs import check_data, check_inputs, check_posit
 from thinktuning_lite.method.loss_seam import LossSeam
 from thinktuning_lite.method.movement import Movement, lora_b
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.preflight import Preflight, run_preflight
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
@@ -132,6 +133,13 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
             self.save_state()
             raise RuntimeError(f"{trouble}. The log is in {Path(self.args.output_dir) / 'trainer_state.json'}")
         return result
+
+    def check(self) -> Preflight:
+        """One rollout, one guided rollout, one reward and one loss on the real model and data: `print(trainer.check())`.
+
+        Trains nothing and leaves everything as it was. `problems` of the result lists what speaks against a run.
+        """
+        return run_preflight(self)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if self.model.training else "eval"
