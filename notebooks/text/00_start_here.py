@@ -287,7 +287,9 @@ assert needed > 128 * 50 and share(scores.reflection) < 0.02
 # %%
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.grading import is_correct
-from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance, splice
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
+from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance, splice
 
 teacher = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=160)
 

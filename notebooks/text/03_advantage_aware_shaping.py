@@ -64,7 +64,9 @@ from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.rollouts import read_rollouts
 from thinktuning_lite.lessons.runtime import smoke, steps
-from thinktuning_lite.method.teacher import BEHAVIOURS, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance, splice
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
+from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance, splice
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 quiet()

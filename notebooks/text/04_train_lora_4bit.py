@@ -58,31 +58,44 @@ Markdown(f"{machine.table()}\n\nThe preset for it: **{preset}**")
 # %% [markdown]
 # ## 2. Settings that go together
 #
-# The `paper` column is the authors' run: 3B, all weights, 128 prompts of 5 rollouts a step, no KL, clip 0.2, the guided fraction
-# falling from 0.1 to 0.01 over 8 steps. The GPU presets are one-card settings. **LoRA changes one number**: its best learning rate
+# The `paper` column is the authors' run: 3B, all weights, 128 prompts of 5 rollouts a generation, no KL, clip 0.2, the guided fraction
+# falling from 0.1, with guidance in 8 generations. The GPU presets are one-card settings. **LoRA changes one number**: its best learning rate
 # is about ten times that of full fine-tuning, for policy gradients too, where even a small rank loses nothing (Schulman et al., *LoRA Without
 # Regret*, 2025). So $10^{-6}$ becomes $10^{-5}$. (The tiny preset's was found on training reward and validation: so small a
 # model takes far more.)
 # None of the GPU presets has been run by us; the memory plan below is what they rest on.
 
 # %%
-from math import isclose
-
 import pandas as pd
 
 pd.set_option("display.max_colwidth", None)
-names = ("learning_rate", "num_generations", "per_device_train_batch_size", "gradient_accumulation_steps",
-         "max_completion_length", "max_steps", "shaping", "guided_fraction", "guided_fraction_end", "guidance_steps")
-columns = {}
-for name, settings in presets.PRESETS.items():
-    given = {k: settings.get(k, "") for k in ("model", "quantization", "lora_rank")}
-    given["lora_rank"] = settings.get("lora_rank", 16) or "all weights"
-    columns[name] = given | {k: settings["training"].get(k, "") for k in names}
-    rollouts = settings["training"]["per_device_train_batch_size"] * settings["training"]["gradient_accumulation_steps"]
-    columns[name]["prompts a step"] = rollouts // settings["training"]["num_generations"]
-assert columns["paper"]["prompts a step"] == 128
-assert isclose(columns["t4"]["learning_rate"], 10 * columns["paper"]["learning_rate"])
+LISTED = (
+    "learning_rate", "loss_type", "num_generations", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "max_completion_length", "max_steps", "shaping",
+    "guided_fraction", "guided_fraction_end", "guidance_steps",
+)
+
+
+def listed(name):
+    chosen = presets.resolve({"preset": name})
+    settings = chosen.config(machine)
+    rows = {"model": chosen.model.split("/")[-1].removesuffix("-Instruct")}
+    rows["quantization"] = chosen.quantization_on(machine)
+    rows["lora_rank"] = chosen.lora_rank or "all weights"
+    rows |= {key: getattr(settings, key) for key in LISTED}
+    prompts = settings.generation_batch_size // settings.num_generations
+    return rows | {"prompts a generation": prompts}
+
+
+columns = {name: listed(name) for name in presets.PRESETS}
 pd.DataFrame(columns).astype(str)
+
+# %% tags=["check"]
+#@title Check: the authors' 128 prompts, and ten times their learning rate
+from math import isclose
+
+assert columns["paper"]["prompts a generation"] == 128
+assert isclose(columns["t4"]["learning_rate"], 10 * columns["paper"]["learning_rate"])
 
 # %% [markdown]
 # ## 3. The base, in four bits
@@ -94,16 +107,41 @@ pd.DataFrame(columns).astype(str)
 #
 # Embeddings and norms stay as they are. Computing happens in full: a layer's weights are expanded when needed, and the gradient
 # passes *through* them but never *into* them.
+# By hand, for a block of four weights: divide by the largest, take the nearest level, multiply back.
 
 # %%
-from thinktuning_lite.classroom.load import TINY_CLASSROOM
+import torch
+from bitsandbytes.functional import dequantize_4bit, get_4bit_type, quantize_4bit
+
+levels = get_4bit_type("nf4", device="cpu")  # 16 numbers from -1 to 1
+weights = torch.tensor([0.021, -0.107, 0.064, 0.200])
+scale = weights.abs().max()
+codes = (weights[:, None] / scale - levels).abs().argmin(1)
+restored = scale * levels[codes]
+by_hand = {"w": weights, "w / scale": weights / scale, "code k": codes, "restored": restored}
+pd.DataFrame({name: column.tolist() for name, column in by_hand.items()}).round(4)
+
+# %%
+block = quantize_4bit(weights.repeat(16).view(1, 64), quant_type="nf4", blocksize=64)
+assert torch.allclose(dequantize_4bit(*block)[0, :4], restored)  # bitsandbytes does the same
+
+# %% [markdown]
+# Now the student: every linear layer inside its blocks so.
+
+# %%
+import tempfile
+
+from thinktuning_lite.lessons.runtime import smoke, steps
 from thinktuning_lite.models.load import load_policy
 
-run = presets.resolve({"preset": preset, "training": {"output_dir": "../runs/notebook04"}})
-source = TINY_CLASSROOM if run.is_tiny else run.model
-quantization = run.quantization or machine.quantization
-base, tokenizer = load_policy(source, machine, quantization=quantization)
-print(f"{run.model}: {base.num_parameters() / 1e6:.2f} M parameters, {base.get_memory_footprint() / 1e6:.2f} MB, {quantization}")
+changes = {"output_dir": tempfile.mkdtemp(prefix="notebook04-")}
+if preset == "tiny":
+    changes |= {"max_steps": steps(24, 2), "guidance_steps": steps(18, 1), "save_strategy": "no"}
+run = presets.resolve({"preset": preset, "training": changes})
+quantization = run.quantization_on(machine)
+base, tokenizer = load_policy(run.source, machine, quantization=quantization)
+size = f"{base.num_parameters() / 1e6:.2f} M parameters, {base.get_memory_footprint() / 1e6:.2f} MB"
+print(f"{run.model}: {size}, {quantization}")
 
 
 # %% [markdown]
@@ -141,12 +179,23 @@ check.nf4_bytes(nf4_bytes)
 # With $B = 0$ the student *is* the base when training begins. All linear layers inside the blocks get one, whatever their
 # architecture calls them. (TRL would cast adapters of 4-bit models to bf16, whose steps near 1 are 0.008 wide: at small learning
 # rates most updates round to nothing. `ThinkTuningTrainer` keeps them in float32.)
+# By hand: two inputs, two outputs, rank 1, $\alpha / r = 2$, after a step that moved one entry of $B$. Beside the layer, and merged into it:
+
+# %%
+W = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+A, B = torch.tensor([[1.0, -1.0]]), torch.tensor([[0.5], [0.0]])
+x = torch.tensor([2.0, 1.0])
+beside = W @ x + 2 * B @ (A @ x)
+merged_in = (W + 2 * B @ A) @ x
+print(f"W x = {(W @ x).tolist()}, with the adapter {beside.tolist()}, merged {merged_in.tolist()}")
+assert torch.equal(beside, merged_in)
 
 # %%
 from thinktuning_lite.models.lora import lora_config
 
-config = lora_config(base, run.lora_rank, run.lora_alpha)
-print(f"rank {config.r}, alpha {config.lora_alpha}, on {', '.join(sorted(config.target_modules))}")
+adapter = lora_config(base, run.lora_rank, run.lora_alpha)
+targets = ", ".join(sorted(adapter.target_modules))
+print(f"rank {adapter.r}, alpha {adapter.lora_alpha}, on {targets}")
 
 
 # %% [markdown]
@@ -185,28 +234,50 @@ Markdown(plan.table())
 # %% [markdown]
 # Two things surprise. The **logits** are small, though a vocabulary has 128,000 entries: TRL scores the tokens in tiles and never holds
 # all logits. And the **teacher costs no second model**: with LoRA it is the base with the adapter off. For a real size, the shape of
-# Llama-3.2-3B with 8 rollouts of 512 + 1,024 tokens, in three settings:
+# Llama-3.2-3B with 8 rollouts of 512 + 1,024 tokens. First one part by hand, the base, then the planner's:
 
 # %%
 from transformers import LlamaConfig
 
-from thinktuning_lite.views import plots
-from thinktuning_lite.models.planner import GPUS, largest
 from thinktuning_lite.models.planner import plan as predict
 
-llama_3b = LlamaConfig(vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28,
-                       num_attention_heads=24, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True)
+llama_3b = LlamaConfig(
+    vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28,
+    num_attention_heads=24, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True,
+)
+attention = 2 * 3072 * 3072 + 2 * 3072 * 8 * 128  # queries and outputs; keys and values
+in_blocks = 28 * (attention + 3 * 3072 * 8192)  # gate, up, down
+base_bytes = in_blocks * (1 / 2 + 1 / 64) + 2 * 128256 * 3072  # NF4; the embeddings in bf16
+said = predict(llama_3b, micro_batch=2).phases["always"]["base"]
+print(f"{in_blocks / 1e9:.2f} billion weights in blocks, {base_bytes / 2**30:.2f} GiB by hand, "
+      f"{said / 2**30:.2f} GiB by the planner")
+assert abs(base_bytes / said - 1) < 0.01  # norms and the scales of the scales
+
+# %% [markdown]
+# In three settings:
+
+# %%
+from thinktuning_lite.models.planner import GPUS, largest
+from thinktuning_lite.views import plots
+
 plans = {
     "4-bit, adapter off": predict(llama_3b, micro_batch=2),
     "4-bit, second model": predict(llama_3b, micro_batch=2, teacher="second model"),
     "bf16, adapter off": predict(llama_3b, micro_batch=2, quantization="none"),
 }
-assert plans["4-bit, adapter off"].peak < plans["4-bit, second model"].peak < plans["bf16, adapter off"].peak
-for card in ("T4 16 GB", "L4 24 GB"):
-    best = largest(GPUS[card], llama_3b)
-    print(f"{card}: up to {best.micro_batch} rows trained on and {best.rows} rollouts sampled at a time")
 cards = {name: GPUS[name] for name in ("T4 16 GB", "L4 24 GB")}
-plots.memory_bars({name: p.worst() | {"CUDA and slack": p.on_gpu - p.peak} for name, p in plans.items()}, cards)
+parts = {name: p.worst() | {"CUDA and slack": p.on_gpu - p.peak} for name, p in plans.items()}
+plots.memory_bars(parts, cards)
+
+# %%
+for card, memory in cards.items():
+    best = largest(memory, llama_3b)
+    print(f"{card}: trains on up to {best.micro_batch} rows at a time, samples {best.rows} rollouts")
+
+# %% tags=["check"]
+#@title Check: a second model costs memory, half precision more
+peaks = [plans[name].peak for name in ("4-bit, adapter off", "4-bit, second model", "bf16, adapter off")]
+assert peaks == sorted(set(peaks))
 
 
 # %% [markdown]
@@ -234,9 +305,10 @@ check.cache_bytes(cache_bytes)
 # </details>
 
 # %%
-said = predict(llama_3b, group_size=8, prompt_tokens=512, completion_tokens=1024).phases["sampling"]["KV cache"]
-assert said == 2 * 28 * 8 * 128 * (512 + 1024) * 8 * 2
-print(f"the planner's KV cache for 8 rollouts: {said / 1e9:.2f} GB")
+shape = {"group_size": 8, "prompt_tokens": 512, "completion_tokens": 1024}
+cache = predict(llama_3b, **shape).phases["sampling"]["KV cache"]
+assert cache == 2 * 28 * 8 * 128 * (512 + 1024) * 8 * 2
+print(f"the planner's KV cache for 8 rollouts: {cache / 1e9:.2f} GB")
 
 # %% [markdown]
 # ## 6. Train
@@ -246,8 +318,6 @@ print(f"the planner's KV cache for 8 rollouts: {said / 1e9:.2f} GB")
 # base's log-probabilities on some fixed tokens, to compare with later:
 
 # %%
-import torch
-
 ids = torch.arange(6, 54, device=base.device).view(2, 24)
 
 
@@ -261,21 +331,18 @@ def log_probs(model):
 
 
 untouched = log_probs(base)
-del base  # the trainer loads its own
+if not run.is_tiny:
+    del base  # the trainer loads its own; to go back above, run section 3 again
 
 # %%
-import dataclasses
-
 from IPython.display import display
 
+from thinktuning_lite.experiments import train
 from thinktuning_lite.views.live import LiveView
-from thinktuning_lite.lessons.runtime import smoke, steps
 
-if run.is_tiny:
-    short = {"max_steps": steps(24, 2), "guidance_steps": steps(18, 1), "save_strategy": "no"}
-    run = dataclasses.replace(run, training=run.training | short)
 line = display("starting ...", display_id=True)
-trainer = train.train(run, machine, callbacks=[LiveView(), train.Live(lambda rows, text: line.update(text))])
+callbacks = [LiveView(), train.Live(lambda rows, text: line.update(text))]
+trainer = train.train(run, machine, callbacks=callbacks)
 
 # %% [markdown]
 # ## 7. One base, three roles
@@ -288,9 +355,12 @@ student = log_probs(policy)
 with policy.disable_adapter():
     teacher = log_probs(policy)
 moved = (student - untouched).abs().max().item()
-same = torch.equal(teacher, untouched)
-print(f"teacher equals the untouched base to the last bit: {same}; student moved by up to {moved:.2f} nats")
-assert same and moved > 0
+print(f"teacher equals the untouched base to the last bit: {torch.equal(teacher, untouched)}")
+print(f"student moved by up to {moved:.2f} nats")
+
+# %% tags=["check"]
+#@title Check: the teacher is the base, the student is not
+assert torch.equal(teacher, untouched) and moved > 0
 
 # %% [markdown]
 # ## 8. Is it healthy?
@@ -300,23 +370,32 @@ assert same and moved > 0
 # %%
 history = [row for row in trainer.state.log_history if "loss" in row]
 last = history[-max(1, len(history) // 3) :]
-expected = {
-    "frac_reward_zero_std": "groups without advantage: below 0.7, or problems are too easy or too hard",
+EXPECTED = {
+    "frac_reward_zero_std": "groups without advantage: below 0.7, else problems are too easy or hard",
     "completions/clipped_ratio": "cut off by the budget: below 0.1, or raise max_completion_length",
     "grad_norm": "gradient norm: steady; a jump by 10 is a warning",
     "guidance/fraction": "guided share while guidance is on",
     "guidance/format_failures": "replies thrown away: near 0, or mend the teacher's prompt",
-    "guidance/weight/teacher": "AAS weight of the teacher's tokens: near 1; far off only for unlikely tokens",
+    "guidance/weight/teacher": "AAS weight of teacher tokens: far from 1 only for unlikely ones",
     "seconds/teach": "seconds for teaching",
     "seconds/generate": "seconds for sampling",
 }
-found = {name: [row[name] for row in last if row.get(name) is not None] for name in expected}
-table = {name: [f"{sum(v) / len(v):.3g}" if v else "none", expected[name]] for name, v in found.items()}
-b = {n: p.detach().norm().item() for n, p in policy.named_parameters() if "lora_B" in n}
-table["LoRA B, smallest norm"] = [f"{min(b.values()):.3g}", "above 0: every adapter got a gradient (all zero is an error)"]
-assert min(b.values()) > 0
+
+
+# %%
+def mean_of(name):
+    values = [row[name] for row in last if row.get(name) is not None]
+    return f"{sum(values) / len(values):.3g}" if values else "none"
+
+
+adapters = [p.detach().norm().item() for n, p in policy.named_parameters() if "lora_B" in n]
+table = {name: [mean_of(name), expected] for name, expected in EXPECTED.items()}
+table["LoRA B, smallest norm"] = [f"{min(adapters):.3g}", "above 0: every adapter got a gradient"]
 pd.DataFrame(table, index=["value", "what it should be"]).T
 
+# %% tags=["check"]
+#@title Check: every adapter got a gradient
+assert min(adapters) > 0
 
 # %% [markdown]
 # ## 9. Not one seed
@@ -325,37 +404,45 @@ pd.DataFrame(table, index=["value", "what it should be"]).T
 # holds the teacher's answers too, so what counts is the reward of the student's *own* rollouts:
 
 # %%
-def own(rows):
-    return [row["guidance/reward/own"] for row in rows]
-
-
-curves = {0: history}
+runs_of = {0: history}
 if run.is_tiny and not smoke():
-    curves |= train.train_seeds(run, [1, 2])
+    runs_of |= train.train_seeds(run, [1, 2])
+plots.learning_curves({"ThinkTuning, LoRA on NF4": list(runs_of.values())})
+
+
+# %%
+def own_reward(rows):
+    return sum(row["guidance/reward/own"] for row in rows) / len(rows)
+
+
 n = max(1, len(history) // 4)
-for seed, rows in curves.items():
-    first, end = sum(own(rows)[:n]) / n, sum(own(rows)[-n:]) / n
+ends = {seed: (own_reward(rows[:n]), own_reward(rows[-n:])) for seed, rows in runs_of.items()}
+for seed, (first, end) in ends.items():
     print(f"seed {seed}: own reward {first:.2f} in the first {n} steps, {end:.2f} in the last {n}")
-    if run.is_tiny and not smoke():
-        assert end > first
-plots.learning_curves({"ThinkTuning, LoRA on NF4": list(curves.values())})
+
+# %% tags=["check"]
+#@title Check: the reward of the student's own rollouts rises in every seed
+assert smoke() or not run.is_tiny or all(end > first for first, end in ends.values())
 
 # %% [markdown]
 # And on problems that no run has trained on, sampled at temperature 1, adapter off (before) and on (after), seed 0:
 
 # %%
-from thinktuning_lite.classroom import sample as evaluate
+from thinktuning_lite.classroom import sample
 
+MEASURES = {"right": "accuracy", "worked route": "worked_route"}
 if run.is_tiny:
-    held = evaluate.load_tiny_set("validation")[: steps(200, 16)]
-    after, _ = evaluate.evaluate(policy, tokenizer, held, seed=0)
+    held = sample.load_tiny_set("validation")[: steps(200, 16)]
+    after = sample.evaluate(policy, tokenizer, held, seed=0)[0].summary()
     with policy.disable_adapter():
-        before, _ = evaluate.evaluate(policy, tokenizer, held, seed=0)
-    a, b = (s.summary() for s in (after, before))
-    print(f"right {b['accuracy']:.0%} -> {a['accuracy']:.0%}; worked route {b['worked_route']:.0%} -> {a['worked_route']:.0%}; "
-          f"tokens a response {b['length']:.0f} -> {a['length']:.0f}")
-    if not smoke():
-        assert a["accuracy"] > b["accuracy"]
+        before = sample.evaluate(policy, tokenizer, held, seed=0)[0].summary()
+    for name, key in MEASURES.items():
+        print(f"{name}: {before[key]:.0%} -> {after[key]:.0%}")
+    print(f"tokens a response: {before['length']:.0f} -> {after['length']:.0f}")
+
+# %% tags=["check"]
+#@title Check: more right answers than before
+assert smoke() or not run.is_tiny or after["accuracy"] > before["accuracy"]
 
 # %% [markdown]
 # ## 10. Save, reload, merge
@@ -372,36 +459,52 @@ from pathlib import Path
 
 from thinktuning_lite.lessons.setup import ROOT
 
-questions = [row["question"] for row in evaluate.load_tiny_set("validation")[:16]]
-here = evaluate.respond(policy, tokenizer, questions, temperature=0.0, max_new_tokens=176)
+questions = [row["question"] for row in sample.load_tiny_set("validation")[:16]]
+greedy = {"temperature": 0.0, "max_new_tokens": 176}
+here = sample.respond(policy, tokenizer, questions, **greedy)
 folder = Path(run.training["output_dir"]) / "final"
 script = f"""
 import json, sys
-from thinktuning_lite import evaluate
-from thinktuning_lite.models import load_policy, probe
-model, tokenizer = load_policy({str(source)!r}, probe(), quantization={quantization!r}, adapter={str(folder)!r})
-print(json.dumps(evaluate.respond(model, tokenizer, json.load(sys.stdin), temperature=0.0, max_new_tokens=176)))
+from thinktuning_lite.classroom.sample import respond
+from thinktuning_lite.models.load import load_policy
+from thinktuning_lite.models.machine import probe
+choices = {{"quantization": {quantization!r}, "adapter": {str(folder)!r}}}
+model, tokenizer = load_policy({run.source!r}, probe(), **choices)
+print(json.dumps(respond(model, tokenizer, json.load(sys.stdin), **{greedy!r})))
 """
-environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-command = [sys.executable, "-c", script]
-done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, env=environment)
+
+# %%
+threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+environment = os.environ | threads | {"PYTHONPATH": str(ROOT)}
+done = subprocess.run(
+    [sys.executable, "-c", script], input=json.dumps(questions), env=environment,
+    capture_output=True, text=True, encoding="utf-8",
+)
+assert done.returncode == 0, done.stderr
 there = json.loads(done.stdout.splitlines()[-1])
-size = sum(f.stat().st_size for f in folder.glob("adapter_model*")) / 1e6
-same = sum(a == b for a, b in zip(here, there))
-print(f"adapter: {size:.2f} MB; {same} of {len(here)} greedy answers the same in a new process")
+megabytes = sum(f.stat().st_size for f in folder.glob("adapter_model*")) / 1e6
+same = sum(one == other for one, other in zip(here, there))
+print(f"adapter: {megabytes:.2f} MB; in a new process {same} of {len(here)} greedy answers the same")
+
+# %% tags=["check"]
+#@title Check: the very same answers in a new process
 assert here == there
 
 # %%
 from thinktuning_lite.models.lora import merge_adapter
 
 merged = folder.parent / "merged"
-merge_adapter(source, folder, merged, machine, quantization=quantization)
+merge_adapter(run.source, folder, merged, machine, quantization=quantization)
 whole, _ = load_policy(merged, machine, quantization="none")
-again = evaluate.respond(whole, tokenizer, questions, temperature=0.0, max_new_tokens=176)
-same = sum(a == b for a, b in zip(here, again))
-print(f"merged, {whole.get_memory_footprint() / 1e6:.1f} MB: {same} of {len(here)} greedy answers the same\n")
+again = sample.respond(whole, tokenizer, questions, **greedy)
+kept = sum(one == other for one, other in zip(here, again))
+footprint = whole.get_memory_footprint() / 1e6
+print(f"merged, {footprint:.1f} MB: {kept} of {len(here)} greedy answers the same\n")
 print(questions[0], "\n" + tokenizer.decode(again[0], skip_special_tokens=True))
-assert same >= 0.8 * len(here)  # sums in another order: a tie may fall the other way
+
+# %% tags=["check"]
+#@title Check: merging changes next to nothing
+assert kept >= 0.8 * len(here)  # sums in another order: a tie may fall the other way
 
 
 # %% [markdown]
@@ -411,8 +514,9 @@ assert same >= 0.8 * len(here)  # sums in another order: a tie may fall the othe
 # run and go through them again; a gated or absent model, or a dead line, says what to do:
 #
 # ```python
-# run = train.resolve({"preset": "24gb", "model": "owner/any-instruct-model", "data": "openai/gsm8k",
-#                      "training": {"output_dir": "runs/mine", "learning_rate": 2e-5, "report_to": "tensorboard"}})
+# training = {"output_dir": "runs/mine", "learning_rate": 2e-5, "report_to": "tensorboard"}
+# run = presets.resolve({"preset": "24gb", "model": "owner/any-instruct-model",
+#                        "data": "openai/gsm8k", "training": training})
 # ```
 #
 # For hours of training leave the notebook. The same names in a YAML or JSON file, with checkpoints and `resume: true`:
@@ -456,11 +560,14 @@ check.accumulation(accumulation)
 #
 # | here | in the package |
 # |---|---|
-# | `probe`, `load_policy`, `lora_config`, `merge_adapter` | `models.py` |
-# | `PRESETS`, `resolve`, `train`, `train_seeds`, `Live` | `train.py` |
-# | `plan`, `largest`, `GPUS` | `planner.py` |
-# | GSM8K by Hub name or from a file | `datasets_public.py` |
-# | adapter off, modes restored | `teacher.py` (`PolicyTeacher`); float32 adapter and the check that it moved: `trainer.py` |
+# | `probe` | `models/machine.py` |
+# | `load_policy`; `lora_config`, `merge_adapter` | `models/load.py`; `models/lora.py` |
+# | `PRESETS`, `resolve` | `experiments/presets.py` |
+# | `train`, `train_seeds`, `Live` | `experiments/train.py` |
+# | `plan`, `largest`, `GPUS` | `models/planner.py` |
+# | GSM8K by Hub name or from a file | `models/datasets.py` |
+# | adapter off, modes restored | `method/teacher.py` (`PolicyTeacher`) |
+# | float32 adapter and the check that it moved | `method/trainer.py` |
 # | memory and speed at real size | `benchmarks/gpu.py` |
 #
 # Next: [05_evaluation](05_evaluation.ipynb), what a number is worth.

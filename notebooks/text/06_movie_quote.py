@@ -69,7 +69,9 @@ from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.rollouts import read_rollouts
 from thinktuning_lite.lessons.runtime import smoke, steps
 from thinktuning_lite.method.shaping import shape
-from thinktuning_lite.method.teacher import BEHAVIOURS, QUOTES, TINY_PROMPT, GuidanceRequest, PolicyTeacher, parse_guidance
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
+from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 runs.quiet()
@@ -937,14 +939,15 @@ pd.DataFrame({"before": endings(model), "after": endings(policy)}).fillna(0).sty
 # %%
 from dataclasses import replace
 
-from thinktuning_lite.method.teacher import INSTRUCT_PROMPT
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT
 
 
 def with_line(prompt, line):
     # the prompt with the line asked for, and shown by every exemplar
-    exemplars = tuple((asked + prompt.quote_line.format(quote=line), said.replace("</phrase>", f" {line}</phrase>"))
-                      for asked, said in prompt.exemplars)
-    return replace(prompt, exemplars=exemplars).with_quote(line)
+    shown = [(asked + prompt.quote_line.replace("{quote}", line), said.replace("</phrase>", f" {line}</phrase>"))
+             for asked, said in prompt.exemplars]
+    behaviours = tuple(replace(b, exemplar=pair) for b, pair in zip(prompt.behaviours, shown))
+    return replace(prompt, behaviours=behaviours).with_quote(line)
 
 
 prompt = with_line(INSTRUCT_PROMPT, QUOTE)

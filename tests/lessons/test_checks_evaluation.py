@@ -23,7 +23,8 @@ def cells() -> dict[str, str]:
 
 @pytest.mark.parametrize("number, name", list(enumerate(NAMES, 1)))
 def test_the_notebooks_solution_passes_and_its_stub_does_not(number: int, name: str, cells: dict[str, str]):
-    assert_solution_passes_and_stub_does_not(evaluation, cells, number, name, is_correct=is_correct, S=statistics)
+    imported = {"is_correct": is_correct, "statistics": statistics}
+    assert_solution_passes_and_stub_does_not(evaluation, cells, number, name, **imported)
 
 
 def counts(right: int, wrong: int, none: int) -> dict[str, int]:
