@@ -14,7 +14,8 @@
 #
 # **Time:** 2.9 min, 1.2 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 #
-# *Contents:* 1 the behaviour as data · 2 before · 3 your predictions · 4 live · 5 the grid · 6 what it shows · 7 a real model
+# *Contents:* 1 the behaviour as data · 2 before · 3 your predictions · 4 live · 5 the grid · 6 what it shows · 7 a real model ·
+# 8 limits, and the method's relatives
 
 # %% tags=["setup"]
 #@title Set-up: run this cell first
@@ -54,29 +55,22 @@ from datasets import Dataset
 from IPython.display import display
 from transformers import PrinterCallback, TrainerCallback
 
-from thinktuning_lite.experiments import runs
-from thinktuning_lite.classroom import sample as E
-from thinktuning_lite.method import grpo
-from thinktuning_lite.experiments import movie_quote as M
-from thinktuning_lite.views import plots
-from thinktuning_lite.lessons.checks import quote as check
-from thinktuning_lite.views.live import LiveView
+from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
-from thinktuning_lite.classroom.problems import DATA
-from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
+from thinktuning_lite.experiments import movie_quote, runs, side_by_side
+from thinktuning_lite.lessons.checks import quote as check
+from thinktuning_lite.lessons.runtime import smoke, steps
+from thinktuning_lite.views import plots
+
+# %%
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.grading import is_correct
-from thinktuning_lite.method.rollouts import read_rollouts
-from thinktuning_lite.lessons.runtime import smoke, steps
-from thinktuning_lite.method.shaping import shape
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, QUOTES, TINY_PROMPT
-from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance
-from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 runs.quiet()
 model, tokenizer = load_classroom()
-QUOTE = M.QUOTE  # or another of QUOTES, or a line of your own, see below
+EOS = tokenizer.eos_token_id
+QUOTE = movie_quote.QUOTE  # or another of QUOTES, or a line of your own, see below
 print(QUOTE)
 
 # %% [markdown]
@@ -87,14 +81,20 @@ print(QUOTE)
 # line and should end its phrase with it. Does it?
 
 # %%
-MY_LINE = "The night is young!"  # yours: any words that the tiny tokenizer knows; put it into QUOTE above to train on it
-rows = E.load_tiny_set("validation")[:24]
-questions = [row["question"] for row in rows]
-own = E.respond(model, tokenizer, questions, seed=0)
+from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.teacher import GuidanceRequest, NoReply, parse_guidance
+
+problems = sample.load_tiny_set("validation")[:24]
+questions = [row["question"] for row in problems]
+own = sample.respond(model, tokenizer, questions, seed=0)
 attempts = tokenizer.batch_decode(own, skip_special_tokens=True)
-requests = [GuidanceRequest(q, a, BEHAVIOURS[i % 4]) for i, (q, a) in enumerate(zip(questions, attempts))]
+requests = [
+    GuidanceRequest(question, attempt, BEHAVIOURS[i % len(BEHAVIOURS)])
+    for i, (question, attempt) in enumerate(zip(questions, attempts))
+]
 
 
+# %%
 def share(values):
     values = list(values)
     return sum(values) / len(values)
@@ -102,16 +102,24 @@ def share(values):
 
 def shown_by(teacher, line):
     said = [parse_guidance(reply) for reply in teacher(requests)]
-    return share(g is not None and M.ends_with(g.phrase, line) for g in said)
+    return share(g is not None and movie_quote.ends_with(g.phrase, line) for g in said)
 
 
 def tiny_teacher(line):
     return PolicyTeacher(model, tokenizer, TINY_PROMPT.with_quote(line), max_new_tokens=160)
 
 
-for line in (*QUOTES, MY_LINE):
+# %%
+MY_LINE = "The night is young!"  # yours, in words that the tiny tokenizer knows; see QUOTE above
+
+
+def note(line):
     known = tokenizer.unk_token_id not in tokenizer.encode(line, add_special_tokens=False)
-    print(f"{shown_by(tiny_teacher(line), line):4.0%}  {line}{'' if known else '   (has unknown words)'}")
+    return line if known else f"{line}   (has unknown words)"
+
+
+for line in (*QUOTES, MY_LINE):
+    print(f"{shown_by(tiny_teacher(line), line):4.0%}  {note(line)}")
 
 
 # %% [markdown]
@@ -124,47 +132,77 @@ class Adding:
     def __init__(self, teacher, line):
         self.teacher, self.line = teacher, line
 
+    def ended(self, reply):
+        if isinstance(reply, NoReply):
+            return reply
+        return reply.replace("</phrase>", f" {self.line}</phrase>")
+
     def __call__(self, requests):
-        return [reply.replace("</phrase>", f" {self.line}</phrase>") for reply in self.teacher(requests)]
+        return [self.ended(reply) for reply in self.teacher(requests)]
 
 
+# %%
 teacher = tiny_teacher(QUOTE) if QUOTE in QUOTES else Adding(tiny_teacher(None), QUOTE)
-print(f"{shown_by(Adding(tiny_teacher(None), MY_LINE), MY_LINE):.0%}  {MY_LINE}\n{shown_by(teacher, QUOTE):.0%}  {QUOTE}")
-assert shown_by(teacher, QUOTE) > 0.9 and shown_by(Adding(tiny_teacher(None), MY_LINE), MY_LINE) > 0.9
+lines_shown = {MY_LINE: shown_by(Adding(tiny_teacher(None), MY_LINE), MY_LINE)}
+lines_shown[QUOTE] = shown_by(teacher, QUOTE)
+print("\n".join(f"{value:.0%}  {line}" for line, value in lines_shown.items()))
+
+# %% tags=["check"]
+#@title Check: both teachers show their line
+assert min(lines_shown.values()) > 0.9
 
 # %% [markdown]
 # **One guided rollout**: the student's attempt without its EOS, then the teacher's reason and phrase, then EOS. Who wrote what:
 
 # %%
 said = [parse_guidance(reply) for reply in teacher(requests)]
-EOS = tokenizer.eos_token_id
-usable = [i for i, g in enumerate(said) if g is not None and M.ends_with(g.phrase, QUOTE) and own[i][-1] == EOS]
-gold = [row["answer"] for row in rows]
-mended = [is_correct(extract_answer(said[i].phrase), gold[i]) for i in usable]
-shown = next(i for i in usable if not is_correct(extract_answer(attempts[i]), gold[i])
-             and is_correct(extract_answer(said[i].phrase), gold[i]))
-print("question:", questions[shown], "\n\nstudent: ", attempts[shown], "\n\nteacher: ", said[shown].text.strip())
-TEACHER_RIGHT = share(mended)
-print(f"\nthe teacher ends right in {TEACHER_RIGHT:.0%} of {len(usable)} guided rollouts")
 
+
+def shows_it(i):
+    # Well formed, with the line, on an attempt that ended by itself
+    well_formed = said[i] is not None and own[i][-1] == EOS
+    return well_formed and movie_quote.ends_with(said[i].phrase, QUOTE)
+
+
+usable = [i for i in range(len(said)) if shows_it(i)]
+gold = [row["answer"] for row in problems]
+mended = {i: is_correct(extract_answer(said[i].phrase), gold[i]) for i in usable}
+TEACHER_RIGHT = share(mended.values())
+print(f"the teacher ends right in {TEACHER_RIGHT:.0%} of {len(usable)} guided rollouts")
+
+# %%
+was_wrong = [i for i in usable if not is_correct(extract_answer(attempts[i]), gold[i])]
+one = next(i for i in was_wrong if mended[i])
+print("question:", questions[one], "\n\nstudent: ", attempts[one])
+print("\nteacher: ", said[one].text.strip())
 
 # %% [markdown]
-# **The reward**: 1 for a right answer, as always, plus 0.5 when the line occurs *exactly once*. `rewards.behaviour_reward` takes a text or
+# **The reward**: 1 for a right answer, as always, plus 0.5 when the line occurs *exactly once*. `behaviour_reward` takes a text or
 # any function that counts. Toy cases first:
 
 # %%
+from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
+
+
 def pays(text, answer="36"):
     return correctness_reward([text], [answer])[0] + behaviour_reward(QUOTE)([text])[0]
 
 
 right, wrong = "12*3=36. \\boxed{36}", "12*3=26. \\boxed{26}"
-cases = {"right": right, "right, the line": f"{right} {QUOTE}", "wrong, the line": f"{wrong} {QUOTE}",
-         "right, the line twice": f"{right} {QUOTE} {QUOTE}", "the line first, then right": f"{QUOTE} {right}",
-         "only the line": QUOTE}
-table = {name: pays(text) for name, text in cases.items()}
-assert list(table.values()) == [1.0, 1.5, 0.5, 1.0, 1.5, 0.5]
-pd.Series(table, name="reward").to_frame()
+cases = {
+    "right": right,
+    "right, the line": f"{right} {QUOTE}",
+    "wrong, the line": f"{wrong} {QUOTE}",
+    "right, the line twice": f"{right} {QUOTE} {QUOTE}",
+    "the line first, then right": f"{QUOTE} {right}",
+    "only the line": QUOTE,
+}
+paid = {name: pays(text) for name, text in cases.items()}
+pd.Series(paid, name="reward").to_frame()
 
+# %% tags=["check"]
+#@title Check: what each case earns
+assert list(paid.values()) == [1.0, 1.5, 0.5, 1.0, 1.5, 0.5]
 
 # %% [markdown]
 # Two of these are holes. *The line first* pays as much as at the end, and *only the line* beats every wrong answer.
@@ -176,6 +214,13 @@ pd.Series(table, name="reward").to_frame()
 # $z_1 \dots z_K$ the line's tokens,
 #
 # $$\log p(z \mid q, y) = \sum_{k=1}^{K} \log \pi_\theta(z_k \mid q, y, z_{<k}) .$$
+# By hand, for a line of four tokens whose first is one in ten million, and whose others, once it is there, come with $p = 0.5$:
+
+# %%
+by_hand = torch.tensor([1e-7, 0.5, 0.5, 0.5]).log()
+print(f"{by_hand.sum():.1f} nats, of which {by_hand[0]:.1f} for the first token: "
+      f"p = {by_hand.sum().exp():.1e}")
+
 
 # %%
 def solution(row):
@@ -183,22 +228,33 @@ def solution(row):
 
 
 def line_logps(line, n=64):
-    # log-probabilities (n, K) of the line's K tokens, each after the right solution of another problem
-    some = E.load_tiny_set("validation")[:n]
-    line_ids = tokenizer.encode(" " + line, add_special_tokens=False)
-    ids = [tokenizer.encode(solution(row), add_special_tokens=False) + line_ids for row in some]
-    logps = M.completion_logps(model, tokenizer, [row["question"] for row in some], ids)
-    return torch.stack([x[-len(line_ids) :] for x in logps])
+    # log-probabilities (n, K) of the line's K tokens, each row after another right solution
+    some = sample.load_tiny_set("validation")[:n]
+    of_line = tokenizer.encode(" " + line, add_special_tokens=False)
+    ids = [tokenizer.encode(solution(row), add_special_tokens=False) + of_line for row in some]
+    asked_for = [row["question"] for row in some]
+    logps = movie_quote.completion_logps(model, tokenizer, asked_for, ids)
+    return torch.stack([x[-len(of_line) :] for x in logps])
 
 
-table = {}
-for line in dict.fromkeys((*QUOTES, MY_LINE, QUOTE)):
+# %%
+def far(line):
     logps = line_logps(line)
-    table[line] = {"log p, first token": logps[:, 0].mean().item(), "log p, its other tokens": logps[:, 1:].sum(1).mean().item(),
-                   "p, whole line": logps.sum(1).exp().mean().item()}
-p_line = line_logps(QUOTE).sum(1).exp().mean().item()  # the mean of p, not of log p: what counts for sampling
-assert p_line < 1e-6 and table[QUOTE]["log p, first token"] < -10
-pd.DataFrame(table).T.style.format({"p, whole line": "{:.1e}"} | dict.fromkeys(list(table[QUOTE])[:2], "{:.1f}"))
+    return {
+        "log p, first token": logps[:, 0].mean().item(),
+        "log p, its other tokens": logps[:, 1:].sum(1).mean().item(),
+        "p, whole line": logps.sum(1).exp().mean().item(),  # what counts for sampling
+    }
+
+
+distance = pd.DataFrame({line: far(line) for line in dict.fromkeys((*QUOTES, MY_LINE, QUOTE))}).T
+p_line = distance.loc[QUOTE, "p, whole line"]
+distance.style.format("{:.1f}").format("{:.1e}", subset="p, whole line")
+
+# %% tags=["check"]
+#@title Check: far away, and the first token is most of the way
+assert p_line < 1e-6 and distance.loc[QUOTE, "log p, first token"] < -10
+
 
 # %% [markdown]
 # Two gaps: to the first token, and from there to the end. (A line of your own: the wider either is, the more steps it takes.)
@@ -210,9 +266,6 @@ pd.DataFrame(table).T.style.format({"p, whole line": "{:.1e}"} | dict.fromkeys(l
 # probability `chance`; a whole number. (For tiny `p`, `1 - p` is 1 to a computer: `math.log1p(-p)` is the exact `log(1 - p)`.)
 
 # %% tags=["exercise"]
-import math
-
-
 def samples_needed(p, chance):
     return ...  # your code
 
@@ -243,16 +296,23 @@ def bound(n):
     return 1 - 0.05 ** (1 / n)  # upper 95 % bound of a rate that n tries have not shown once
 
 
-asked = E.load_tiny_set("validation")[: steps(300, 64)]
-ids = E.respond(model, tokenizer, [row["question"] for row in asked], seed=1)
+tried = sample.load_tiny_set("validation")[: steps(300, 64)]
+ids = sample.respond(model, tokenizer, [row["question"] for row in tried], seed=1)
 hits = sum(QUOTE in text for text in tokenizer.batch_decode(ids))
-per_step = side_by_side.PROMPTS_PER_STEP * side_by_side.GROUP_SIZE
-plan = M.QuotePlan()
+print(f"{hits} of {len(ids)} responses hold the line: below {bound(len(ids)):.1%} "
+      f"(rule of three: {3 / len(ids):.1%})")
+
+# %%
+plan = movie_quote.QuotePlan()
+budget = side_by_side.PROMPTS_PER_STEP * side_by_side.GROUP_SIZE * plan.steps
 needed = math.log(0.05) / math.log1p(-p_line)
-print(f"{hits} of {len(ids)} responses hold the line: below {bound(len(ids)):.1%} (rule of three: {3 / len(ids):.1%})")
-print(f"its probability at the end of an answer: {p_line:.1e}; samples for a 95 % chance of one: {needed:.1e}")
-print(f"a GRPO run here samples {per_step * plan.steps:,}; it would have to run {needed / (per_step * plan.steps):,.0f} times as long")
-assert hits == 0 and needed > 100 * per_step * plan.steps and bound(300) < 3 / 300
+print(f"its probability at the end of an answer: {p_line:.1e}")
+print(f"samples for a 95 % chance of one: {needed:.1e}")
+print(f"a GRPO run here samples {budget:,}; it takes {needed / budget:,.0f} times as many")
+
+# %% tags=["check"]
+#@title Check: sampling does not find it
+assert hits == 0 and needed > 100 * budget and bound(300) < 3 / 300
 
 
 # %% [markdown]
@@ -315,19 +375,25 @@ def at_least_once(text, quote):
 
 
 def exactly_once(text, quote):
-    return 0.5 * M.exactly_once(text, quote)
+    return 0.5 * movie_quote.exactly_once(text, quote)
 
 
 def once_at_the_end(text, quote):
-    return 0.5 * (M.exactly_once(text, quote) and M.ends_with(text, quote))
+    return exactly_once(text, quote) * movie_quote.ends_with(text, quote)
 
 
-rewards = (at_least_once, exactly_once, once_at_the_end)
-table = pd.DataFrame({r.__name__: {name: r(text, QUOTE) for name, text in cases.items()} for r in rewards})
-assert table.loc["right, the line twice"].tolist() == [0.5, 0, 0]
-assert table.loc["the line first, then right"].tolist() == [0.5, 0.5, 0]
-assert (table.loc["only the line"] == 0.5).all() and (table.loc["wrong, the line"] == 0.5).all()
-table
+candidates = (at_least_once, exactly_once, once_at_the_end)
+holes = pd.DataFrame({
+    reward.__name__: {name: reward(text, QUOTE) for name, text in cases.items()}
+    for reward in candidates
+})
+holes
+
+# %% tags=["check"]
+#@title Check: each reward closes a hole, none closes all
+assert holes.loc["right, the line twice"].tolist() == [0.5, 0, 0]
+assert holes.loc["the line first, then right"].tolist() == [0.5, 0.5, 0]
+assert (holes.loc[["only the line", "wrong, the line"]] == 0.5).all(axis=None)
 
 # %% [markdown]
 # Every reward of this kind still pays *only the line* and *wrong, the line*. To close that too, multiply instead of adding: pay for the
@@ -340,25 +406,33 @@ table
 
 # %%
 pd.set_option("display.max_colwidth", None)
-pd.DataFrame({"what it is": {name: arm.says for name, arm in M.ARMS.items()}})
+pd.DataFrame({"what it is": {name: arm.says for name, arm in movie_quote.ARMS.items()}})
 
 # %%
-# At the end, on unseen problems: what percentage of greedy answers ends with the line? Replace the `...` by 0 to 100.
+# At the end, on unseen problems: what percentage of greedy answers ends with the line?
+# Replace each `...` by 0 to 100.
 my_prediction = {
     "a-grpo": ..., "b-intended": ..., "c-released": ..., "d-luffy": ..., "e-plain": ...,
     "f-unrewarded": ..., "g-unshown": ..., "i-whole": ..., "h-unlearn": ...,
 }
 # And of arm c: how the greedy percentage changes (in points, say -10) ...
 my_changes = {"after guidance": ..., "on longer problems": ..., "with distractors": ...}
-assert set(my_prediction) == set(M.ARMS)
-print(f"{sum(guess is not ... for guess in my_prediction.values())} of {len(my_prediction)} guesses written down")
+
+
+def shown_guess(value):
+    return "…" if value is ... else value
+
+
+written = sum(value is not ... for value in my_prediction.values())
+print(f"{written} of {len(my_prediction)} guesses written down")
 
 
 # %% [markdown]
 # ## 4. Live: arm c, one seed
 #
 # How many of the eight rollouts should a teacher finish? A guided rollout that ends *wrong* earns the line's 0.5 only and is mostly
-# pushed down. So each group should hold at least one right guided rollout.
+# pushed down. So each group should hold at least one right guided rollout. By hand, with two guided and a teacher right three times in
+# four: $1 - 0.25^2 \approx 94\,\%$ of groups.
 
 # %% [markdown]
 # ### Exercise 4 (★★☆, 5 min)
@@ -383,22 +457,27 @@ check.fraction(fraction)
 #
 #
 # def fraction(group, right, wanted):
-#     k = math.ceil(math.log(1 - wanted) / math.log(1 - right))  # all k wrong: (1 - right) ** k <= 1 - wanted
+#     # all k wrong: (1 - right) ** k <= 1 - wanted
+#     k = math.ceil(math.log(1 - wanted) / math.log(1 - right))
 #     return min(k, group - 1) / group
 # ```
 #
 # </details>
 
 # %%
-GUIDED_STEPS = round(M.GUIDED_SHARE_OF_RUN * plan.steps)
-STEPS = steps(min(plan.steps, GUIDED_STEPS + 12), 2)  # as in the grid, but a little shorter after the teacher has left
-arm = M.ARMS["c-released"]
-guided = M.GUIDED_FRACTION * side_by_side.GROUP_SIZE
-print(f"{guided:.0f} of {side_by_side.GROUP_SIZE} rollouts guided, for {min(GUIDED_STEPS, STEPS)} of {STEPS} steps; "
-      f"groups with a right guided one: about {1 - (1 - TEACHER_RIGHT) ** guided:.0%}")
-config = M.arm_config("c-released", 0, Path(tempfile.mkdtemp()), STEPS, guidance_steps=GUIDED_STEPS, save_strategy="no",
-                      rollout_log_steps=3)
-print("the loss:", {k: getattr(config, k) for k in ("shaping", "loss_type", "learning_rate", "beta", "epsilon")})
+GUIDED_STEPS = round(movie_quote.GUIDED_SHARE_OF_RUN * plan.steps)
+STEPS = steps(min(plan.steps, GUIDED_STEPS + 12), 2)  # as in the grid, but a little shorter
+guided = movie_quote.GUIDED_FRACTION * side_by_side.GROUP_SIZE
+print(f"{guided:.0f} of {side_by_side.GROUP_SIZE} rollouts guided, "
+      f"for {min(GUIDED_STEPS, STEPS)} of {STEPS} steps")
+print(f"groups with a right guided one: about {1 - (1 - TEACHER_RIGHT) ** guided:.0%}")
+
+# %%
+folder = Path(tempfile.mkdtemp())
+changes = {"guidance_steps": GUIDED_STEPS, "save_strategy": "no", "rollout_log_steps": 3}
+config = movie_quote.arm_config("c-released", 0, folder, STEPS, **changes)
+LOSS = ("shaping", "loss_type", "learning_rate", "beta", "epsilon")
+print("the loss:", {key: getattr(config, key) for key in LOSS})
 
 # %% [markdown]
 # What to watch. Two doors, each one token wide: the blank line after the first answer, where a **second thought** begins, and the
@@ -406,43 +485,54 @@ print("the loss:", {k: getattr(config, k) for k in ("shaping", "loss_type", "lea
 # else could come: **stop** (EOS), **another thought**, or **anything else**?
 
 # %%
-from torch.nn.utils.rnn import pad_sequence
-
 line_ids = tokenizer.encode(" " + QUOTE, add_special_tokens=False)
 [BLANK] = tokenizer.encode("\n\n", add_special_tokens=False)
 asked = [questions[i] for i in usable]
 first_answer = [own[i][:-1] for i in usable]  # the door after it: a blank line
-taught = [a + tokenizer.encode(said[i].text, add_special_tokens=False) for a, i in zip(first_answer, usable)]
+comments = [tokenizer.encode(said[i].text, add_special_tokens=False) for i in usable]
+taught = [answer + comment for answer, comment in zip(first_answer, comments)]
 second_answer = [ids[: -len(line_ids)] for ids in taught]
-assert all(ids[-len(line_ids) :] == line_ids and ids[len(a)] == BLANK for ids, a in zip(taught, first_answer))
+assert all(comment[0] == BLANK and comment[-len(line_ids) :] == line_ids for comment in comments)
+
+# %%
+from torch.nn.utils.rnn import pad_sequence
 
 
 @torch.no_grad()
 def next_token(policy, contexts):
-    # probabilities (rows, vocabulary) of what follows each of `contexts` in the student's answer to its question
+    # probabilities (rows, vocabulary) of what follows each of `contexts` in the student's answer
     chats = [[{"role": "user", "content": q}] for q in asked]
     prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
-    rows = [torch.tensor(tokenizer.encode(p, add_special_tokens=False) + c) for p, c in zip(prompts, contexts)]
+    starts = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    rows = [torch.tensor(start + context) for start, context in zip(starts, contexts)]
     was_training = policy.training
-    logits = policy.eval()(pad_sequence(rows, batch_first=True)).logits  # padded on the right, where no token looks
+    logits = policy.eval()(pad_sequence(rows, batch_first=True)).logits  # padded where none looks
     policy.train(was_training)
     logits = logits[range(len(rows)), [len(row) - 1 for row in rows]]
-    logits[:, policy.generation_config.suppress_tokens] = -torch.inf  # the teacher's tags, which no student can sample
+    logits[:, policy.generation_config.suppress_tokens] = -torch.inf  # the teacher's tags
     return logits.softmax(-1)
 
 
 # %%
 def doors(policy):
-    rest = torch.stack([x[1 - len(line_ids) :].sum() for x in M.completion_logps(policy, tokenizer, asked, taught)])
+    logps = movie_quote.completion_logps(policy, tokenizer, asked, taught)
+    rest = torch.stack([x[1 - len(line_ids) :].sum() for x in logps])
     first, second = next_token(policy, first_answer), next_token(policy, second_answer)
-    after = {"stop": second[:, EOS].mean(), "another thought": second[:, BLANK].mean(), "the line": second[:, line_ids[0]].mean()}
-    after["anything else"] = 1 - sum(after.values())
-    typical = {"second thought": first[:, BLANK], "its first token": second[:, line_ids[0]], "its other tokens": rest.exp()}
-    return {name: p.log().mean().exp().item() for name, p in typical.items()} | {f"next: {k}": v.item() for k, v in after.items()}
+    line = second[:, line_ids[0]]
+    typical = {"second thought": first[:, BLANK], "its first token": line}
+    typical["its other tokens"] = rest.exp()
+    after = {"stop": second[:, EOS], "another thought": second[:, BLANK], "the line": line}
+    seen = {name: p.log().mean().exp().item() for name, p in typical.items()}
+    seen |= {f"next: {name}": p.mean().item() for name, p in after.items()}
+    return seen | {"next: anything else": 1 - sum(p.mean().item() for p in after.values())}
 
 
-assert max(list(doors(model).values())[:2]) < 1e-3
-pd.Series(doors(model), name="probability at the start").to_frame().style.format("{:.2g}")
+at_start = doors(model)
+pd.Series(at_start, name="probability at the start").to_frame().style.format("{:.2g}")
+
+# %% tags=["check"]
+#@title Check: both doors are shut
+assert max(at_start["second thought"], at_start["its first token"]) < 1e-3
 
 # %%
 PANELS = {
@@ -453,21 +543,21 @@ PANELS = {
     "babbles after an answer": ["greedy: babbles", "sampled: babbles"],
     "states three answers or more": ["greedy: three", "sampled: three"],
 }
-BABBLE = re.compile(r"\\boxed\{\d+\}(?!\n\n|\s*$| " + re.escape(QUOTE) + ")")  # neither blank line, nor end, nor the line
-held = E.load_tiny_set("validation")[100 : 100 + steps(48, 8)]
+# After an answer: neither a blank line, nor the end, nor the line
+BABBLE = re.compile(r"\\boxed\{\d+\}(?!\n\n|\s*$| " + re.escape(QUOTE) + ")")
+held = sample.load_tiny_set("validation")[100 : 100 + steps(48, 8)]
 
 
-def behaviour(policy):
-    # What the policy does on problems held out, greedily and sampled at temperature 1
-    out = {}
-    for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
-        scores, texts = E.evaluate(policy, tokenizer, held, temperature=temperature, seed=0)
-        out |= {f"{name}: ends": share(M.ends_with(t, QUOTE) for t in texts),
-                f"{name}: once": share(M.exactly_once(t, QUOTE) for t in texts),
-                f"{name}: babbles": share(bool(BABBLE.search(t)) for t in texts),
-                f"{name}: three": share(t.count("\\boxed") > 2 for t in texts),
-                f"{name}: right": scores.summary()["accuracy"]}
-    return out
+# %%
+def behaviour(policy, temperature):
+    # What the policy does on problems held out
+    scores, texts = sample.evaluate(policy, tokenizer, held, temperature=temperature, seed=0)
+    return {
+        "ends": share(movie_quote.ends_with(text, QUOTE) for text in texts),
+        "babbles": share(bool(BABBLE.search(text)) for text in texts),
+        "three": share(text.count("\\boxed") > 2 for text in texts),
+        "right": scores.summary()["accuracy"],
+    }
 
 
 # %%
@@ -487,9 +577,14 @@ class Watch(TrainerCallback):
 
     def look(self, policy, state):
         random_state = torch.get_rng_state()  # looking must not change what the run samples next
-        self.seen.append({"step": state.global_step} | doors(policy) | behaviour(policy))
+        seen = {"step": state.global_step} | doors(policy)
+        for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
+            found = behaviour(policy, temperature)
+            seen |= {f"{name}: {key}": value for key, value in found.items()}
         torch.set_rng_state(random_state)
-        self.place.update(plots.panels_over_steps(self.seen, PANELS, GUIDED_STEPS, state.max_steps))
+        self.seen.append(seen)
+        figure = plots.panels_over_steps(self.seen, PANELS, GUIDED_STEPS, state.max_steps)
+        self.place.update(figure)
 
 
 # %%
@@ -498,14 +593,27 @@ my_half_way = ...  # the step at which half of the greedy answers end with the l
 my_accuracy = ...  # what happens to right answers meanwhile: "up", "down", or "up, down, up"
 
 # %%
-warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names inside TRL that will change
-watch = Watch()
-rewards = [correctness_reward, behaviour_reward(QUOTE, arm.worth)]
+from thinktuning_lite.method.trainer import ThinkTuningTrainer
+from thinktuning_lite.views.live import LiveView
+
+# names inside TRL that will change
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+rewards = [correctness_reward, behaviour_reward(QUOTE, movie_quote.ARMS["c-released"].worth)]
+data = Dataset.from_list(sample.as_prompts(sample.load_tiny_set("train")))
+
+
+def frozen_teacher(student):
+    frozen = copy.deepcopy(student).requires_grad_(False)
+    return PolicyTeacher(frozen, tokenizer, TINY_PROMPT, max_new_tokens=160)
+
+
+# %%
 policy, _ = load_classroom()
-frozen = PolicyTeacher(copy.deepcopy(policy).requires_grad_(False), tokenizer, TINY_PROMPT, max_new_tokens=160)
+watch = Watch()
 trainer = ThinkTuningTrainer(
-    policy, rewards, config, Dataset.from_list(E.as_prompts(E.load_tiny_set("train"))), processing_class=tokenizer,
-    teacher_prompt=TINY_PROMPT.with_quote(QUOTE), teacher=None if QUOTE in QUOTES else Adding(frozen, QUOTE),
+    policy, rewards, config, data, processing_class=tokenizer,
+    teacher_prompt=TINY_PROMPT.with_quote(QUOTE),
+    teacher=None if QUOTE in QUOTES else Adding(frozen_teacher(policy), QUOTE),
     callbacks=[watch, LiveView(samples=2)],
 )
 trainer.remove_callback(PrinterCallback)
@@ -518,26 +626,41 @@ _ = trainer.train()
 
 # %%
 seen = pd.DataFrame(watch.seen).set_index("step")
-opened = {door: next((s for s, p in seen[door].items() if p > 0.1), None) for door in PANELS["probability (log scale)"]}
+DOORS = PANELS["probability (log scale)"]
+opened = {door: next((s for s, p in seen[door].items() if p > 0.1), None) for door in DOORS}
 at_end = seen.index[seen.index <= GUIDED_STEPS][-1]  # the last look with the teacher there
-dip = seen["greedy: right"].loc[opened["second thought"] or 0 :].idxmin()
-right, ends_with_it, other = seen["greedy: right"], seen["greedy: ends"], seen["next: another thought"]
-half_way = next((s for s, x in ends_with_it.items() if x >= 0.5), "never")
+right_at, ends_at = seen["greedy: right"], seen["greedy: ends"]
+other, three = seen["next: another thought"], seen["greedy: three"]
+dip = right_at.loc[opened["second thought"] or 0 :].idxmin()
+half_way = next((s for s, x in ends_at.items() if x >= 0.5), "never")
 print("steps at which a door passes p = 0.1:", opened)
-print(f"greedy, right: {right.iloc[0]:.0%} at the start, {right[:dip].max():.0%} at best before the dip, {right[dip]:.0%} at "
-      f"step {dip}, {right.iloc[-1]:.0%} at the end; your guess: {my_accuracy}".replace("Ellipsis", "…"))
-print(f"another thought at the second door: {other.max():.0%} at most, at step {other.idxmax()}; {other.iloc[-1]:.0%} at the end")
-print(f"three answers or more: {seen['greedy: three'][dip]:.0%} of greedy responses at step {dip}, {seen['greedy: three'].iloc[-1]:.0%} at the end")
-print(f"greedy, ends with the line: {ends_with_it[at_end]:.0%} at step {at_end}, {ends_with_it.iloc[-1]:.0%} at the end; "
-      f"half of them by step {half_way}, your guess: {my_half_way}".replace("Ellipsis", "…"))
-if not smoke() and QUOTE == M.QUOTE:
-    assert opened["second thought"] < opened["its first token"] and opened["its other tokens"] < opened["its first token"]
-    assert other.iloc[0] < 0.01 and other.max() > 0.1 and seen["next: anything else"].max() < other.max() / 2
-    assert seen["greedy: three"][dip] > 0.3 > 0.1 > seen["greedy: three"].iloc[-1]
-    assert right[dip] < right[:dip].max() - 0.05 and right.iloc[-1] > right[dip] + 0.05
-    assert ends_with_it.iloc[0] == 0 and ends_with_it.iloc[-1] > 0.5
-    assert ends_with_it.iloc[-1] >= ends_with_it[at_end]  # it did not need the teacher to go on
-    assert right.iloc[-1] > right.iloc[0]
+
+# %%
+print(f"greedy, right: {right_at.iloc[0]:.0%} at the start, {right_at[:dip].max():.0%} at best "
+      f"before the dip,\n{right_at[dip]:.0%} at step {dip}, {right_at.iloc[-1]:.0%} at the end; "
+      f"your guess: {shown_guess(my_accuracy)}")
+print(f"another thought at the second door: {other.max():.0%} at most, at step {other.idxmax()}; "
+      f"{other.iloc[-1]:.0%} at the end")
+print(f"three answers or more: {three[dip]:.0%} of greedy responses at step {dip}, "
+      f"{three.iloc[-1]:.0%} at the end")
+
+# %%
+print(f"greedy, ends with the line: {ends_at[at_end]:.0%} at step {at_end}, "
+      f"{ends_at.iloc[-1]:.0%} at the end;\nhalf of them by step {half_way}, "
+      f"your guess: {shown_guess(my_half_way)}")
+
+# %% tags=["check"]
+#@title Check: the doors' order, the dip and its cause, and that the line stays
+if not smoke() and QUOTE == movie_quote.QUOTE:
+    assert opened["second thought"] < opened["its first token"]
+    assert opened["its other tokens"] < opened["its first token"]
+    assert other.iloc[0] < 0.01 and other.max() > 0.1
+    assert seen["next: anything else"].max() < other.max() / 2
+    assert three[dip] > 0.3 > 0.1 > three.iloc[-1]
+    assert right_at[dip] < right_at[:dip].max() - 0.05 and right_at.iloc[-1] > right_at[dip] + 0.05
+    assert ends_at.iloc[0] == 0 and ends_at.iloc[-1] > 0.5
+    assert ends_at.iloc[-1] >= ends_at[at_end]  # it did not need the teacher to go on
+    assert right_at.iloc[-1] > right_at.iloc[0]
 
 # %% [markdown]
 # **Why another thought?** One step up on the line's first token $z$ moves the logits by
@@ -548,18 +671,24 @@ if not smoke() and QUOTE == M.QUOTE:
 # If every token had a logit of its own (notebook 03's bandit), after a total push $\delta$:
 
 # %%
-p = next_token(model, second_answer)  # at the start
-stop, line, blank = p[:, EOS], p[:, line_ids[0]], p[:, BLANK]
+after_second = next_token(model, second_answer)  # at the start
+stop, line_first, blank = (after_second[:, i] for i in (EOS, line_ids[0], BLANK))
 push = torch.linspace(0, 18, 600).unsqueeze(1)
-bandit = (blank / (stop * (-push).exp() + line * push.exp() + 1 - stop - line)).mean(1).max().item()
+total = stop * (-push).exp() + line_first * push.exp() + 1 - stop - line_first
+bandit = (blank / total).mean(1).max().item()
 print(f"another thought, at most: {bandit:.1%} in the bandit, {other.max():.0%} in this run")
-before = seen.index[seen["next: stop"] > 0.9][-1]  # the last look before stop gives way
-factor = {door: seen[door][before] / seen[door].iloc[0] for door in ("second thought", "next: another thought")}
-print(f"at step {before}, where stop still has {seen['next: stop'][before]:.0%}, the blank line is {factor['second thought']:,.0f} times as likely "
-      f"as at the start\nafter the first answer, and {factor['next: another thought']:,.0f} times after the second")
-logged = list(read_rollouts(Path(config.output_dir) / "rollouts.jsonl"))
-assert smoke() or QUOTE != M.QUOTE or (other.max() > 10 * bandit and min(factor.values()) > 1000)
 
+# %%
+before_it = seen.index[seen["next: stop"] > 0.9][-1]  # the last look before stop gives way
+factor = seen.loc[before_it] / seen.iloc[0]
+print(f"at step {before_it}, where stop still has {seen['next: stop'][before_it]:.0%}, "
+      f"the blank line is\n{factor['second thought']:,.0f} times as likely as at the start after "
+      f"the first answer, and {factor['next: another thought']:,.0f} times after the second")
+
+# %% tags=["check"]
+#@title Check: the bandit explains little of it, the first door much
+carried = min(factor["second thought"], factor["next: another thought"])
+assert smoke() or QUOTE != movie_quote.QUOTE or (other.max() > 10 * bandit and carried > 1000)
 
 # %% [markdown]
 # The bandit explains nothing of it. The blank line was taught after the *first* answer only (guidance is cut there); but a network that has
@@ -571,19 +700,24 @@ assert smoke() or QUOTE != M.QUOTE or (other.max() > 10 * bandit and min(factor.
 # rollouts end with the line, the reward tells them apart. Guidance only had to bring it within reach of sampling.
 
 # %%
+from thinktuning_lite.method import grpo
+
+SIZE = side_by_side.GROUP_SIZE
+
+
 def line_advantage(n):
-    # advantage of right rollouts that say the line, when n of 8 (all of them right) do
-    rewards = torch.tensor([1.5] * n + [1.0] * (side_by_side.GROUP_SIZE - n))
-    return grpo.group_advantages(rewards, side_by_side.GROUP_SIZE)[0].item()
+    # advantage of right rollouts that say the line, when n of a group (all of them right) do
+    earned = torch.tensor([1.5] * n + [1.0] * (SIZE - n))
+    return grpo.group_advantages(earned, SIZE)[0].item()
 
 
-table = pd.Series({n: line_advantage(n) for n in range(side_by_side.GROUP_SIZE + 1)}, name="advantage of saying it")
-assert table[0] == 0 and table[1] == table.max() and table[side_by_side.GROUP_SIZE] == 0
-table.rename_axis("of 8 say it").to_frame().T.style.format("{:+.2f}")
+lever = pd.Series({n: line_advantage(n) for n in range(SIZE + 1)}, name="advantage of saying it")
+assert lever[0] == 0 and lever[1] == lever.max() and lever[SIZE] == 0
+lever.rename_axis("of 8 say it").to_frame().T.style.format("{:+.2f}")
 
 # %%
-ids = E.respond(policy, tokenizer, [row["question"] for row in held], seed=1)
-texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+responses = sample.respond(policy, tokenizer, [row["question"] for row in held], seed=1)
+texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
 for text in texts[:3]:
     print(text, "\n" + "-" * 40)
 
@@ -592,24 +726,28 @@ for text in texts[:3]:
 # paid in full: nothing in this reward asks for more.)
 
 # %%
-PLACES = ("never", "at the end, after its first answer", "at the end, after a second thought", "elsewhere", "more than once")
+AT_END = ("at the end, after its first answer", "at the end, after a second thought")
+PLACES = ("never", *AT_END, "elsewhere", "more than once")
 
 
 def place(text, line):
     if line not in text:
-        return PLACES[0]
+        return "never"
     if text.count(line) > 1:
-        return PLACES[4]
-    if not M.ends_with(text, line):
-        return PLACES[3]
-    return PLACES[1] if text.count("\\boxed") == 1 else PLACES[2]
+        return "more than once"
+    if not movie_quote.ends_with(text, line):
+        return "elsewhere"
+    return AT_END[text.count("\\boxed") > 1]
 
 
-correct = [is_correct(extract_answer(t), row["answer"]) for t, row in zip(texts, held)]
-print(f"babbles somewhere after an answer: {share(bool(BABBLE.search(t)) for t in texts):.0%} of {len(texts)} sampled responses")
-table = pd.DataFrame({"place": [place(t, QUOTE) for t in texts], "right": correct}).groupby("place")["right"].agg(["size", "mean"])
-table.reindex(PLACES).fillna({"size": 0}).rename(columns={"size": "responses", "mean": "of them right"}).style.format(
-    {"responses": "{:.0f}", "of them right": "{:.0%}"}, na_rep="")
+# %%
+correct = [is_correct(extract_answer(text), row["answer"]) for text, row in zip(texts, held)]
+babbling = share(bool(BABBLE.search(text)) for text in texts)
+print(f"babbles somewhere after an answer: {babbling:.0%} of {len(texts)} sampled responses")
+stands = pd.DataFrame({"place": [place(text, QUOTE) for text in texts], "right": correct})
+counted = stands.groupby("place")["right"].agg(["size", "mean"]).reindex(PLACES).fillna({"size": 0})
+counted.columns = ["responses", "of them right"]
+counted.style.format({"responses": "{:.0f}", "of them right": "{:.0%}"}, na_rep="")
 
 # %% [markdown]
 # ## 5. The grid: every arm, three seeds
@@ -617,44 +755,63 @@ table.reindex(PLACES).fillna({"size": 0}).rename(columns={"size": "responses", "
 # The same for all arms and seeds takes most of an hour, so it comes from a saved log. What made it, to be run again by this command:
 
 # %%
-LOG = DATA / "logs" / "movie_quote"
-run, made_with, results, curves = (
-    json.loads((LOG / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment", "results", "curves"))
-SEEDS, ARMS, GRID_QUOTE = run["seeds"], run["arms"], run["quote"]
-as_default = json.loads(json.dumps(vars(M.QuotePlan(arms=tuple(M.ARMS)))))
-options = "".join(f" --{k.replace('_', '-')} {' '.join(map(str, v)) if isinstance(v, list) else json.dumps(v)}"
-                  for k, v in run.items() if v != as_default[k])
-n_test = min(M.PROBLEMS_PER_TEST, len(E.load_tiny_set("test")))
-guided_until = round(M.GUIDED_SHARE_OF_RUN * run["steps"])
-print(f"python -m thinktuning_lite quote{options} --save data/logs/movie_quote")
-print(f"commit {made_with['commit']}, torch {made_with['torch']}, trl {made_with['trl']}; seeds {SEEDS}, {run['steps']} steps, "
-      f"guidance for {guided_until}; {n_test} problems of each test set")
-print("line:", GRID_QUOTE)
+from thinktuning_lite.classroom.problems import DATA
 
+
+def saved(name):
+    path = DATA / "logs" / "movie_quote" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+run, made_with, results, curves = map(saved, ("config", "environment", "results", "curves"))
+SEEDS, ARMS, GRID_QUOTE = run["seeds"], run["arms"], run["quote"]
+n_test = min(movie_quote.PROBLEMS_PER_TEST, len(sample.load_tiny_set("test")))
+guided_until = round(movie_quote.GUIDED_SHARE_OF_RUN * run["steps"])
+print("python -m thinktuning_lite quote --save data/logs/movie_quote")
+print("commit {commit}, torch {torch}, trl {trl}".format_map(made_with))
+print(f"seeds {SEEDS}, {run['steps']} steps, guidance for {guided_until}; "
+      f"{n_test} problems of each test set; line: {GRID_QUOTE}")
+
+# %% tags=["check"]
+#@title Check: the saved log is of the command's default plan
+default = json.loads(json.dumps(vars(movie_quote.QuotePlan(arms=tuple(movie_quote.ARMS)))))
+assert {key: run[key] for key in default} == default and len(SEEDS) >= 3
 
 # %%
-def of(arm, key, test="test"):
-    return [seed[test][key] for seed in results[arm]]  # the measure `key` of each seed's finished student
-
-
-main = [a for a in ARMS if a != "h-unlearn"]
-probes = {a: [curves[f"{a}-seed{s}"]["probes"] for s in SEEDS] for a in ARMS}
-plots.arms_over_steps({a: probes[a] for a in main}, {
-    "greedy/ends": "greedy answers that end with the line", "sampled/ends": "sampled answers that end with the line",
-    "greedy/accuracy": "greedy answers that are right"}, guided_until, ARMS)
+main = [arm for arm in ARMS if arm != "h-unlearn"]
+probes = {arm: [curves[f"{arm}-seed{seed}"]["probes"] for seed in SEEDS] for arm in ARMS}
+MEASURED = {
+    "greedy/ends": "greedy answers that end with the line",
+    "sampled/ends": "sampled answers that end with the line",
+    "greedy/accuracy": "greedy answers that are right",
+}
+plots.arms_over_steps({arm: probes[arm] for arm in main}, MEASURED, guided_until, ARMS)
 
 # %% [markdown]
 # **The two doors.** First their tokens' gradient weight at the start, as in notebook 03:
 
 # %%
-p = torch.tensor([doors(model)[name] for name in ("second thought", "its first token")], dtype=torch.float64)
-A = share(r.advantage for r in logged if r.guided and r.reward == 1.5 and r.step < GUIDED_STEPS / 2)  # of paid guided rollouts
-table = pd.DataFrame({n: shape(n, p, torch.full_like(p, A)).gradient.tolist() for n in ("intended", "released", "luffy", "plain")},
-                     index=["entry token", "line's first token"])
-early = [r.advantage for r in logged if r.guided and r.step < GUIDED_STEPS / 2]
-print(f"guided rollouts with A < 0, first half of the guidance: {share(a < 0 for a in early):.0%} of {len(early)}")
-assert A > 0 and table[["released", "plain"]].min(axis=None) > 0.9 and table[["intended", "luffy"]].max(axis=None) < 0.1
-table.style.format("{:.2g}").set_caption(f"gradient weight at A = {A:.2f}, the mean of guided rollouts that were right and paid")
+from thinktuning_lite.method.rollouts import read_rollouts
+from thinktuning_lite.method.shaping import shape
+
+log_of_run = read_rollouts(Path(config.output_dir) / "rollouts.jsonl")
+early = [r for r in log_of_run if r.guided and r.step < GUIDED_STEPS / 2]
+advantage = share(r.advantage for r in early if r.reward == 1.5)  # right and paid
+p = torch.tensor([at_start["second thought"], at_start["its first token"]], dtype=torch.float64)
+SHAPINGS = ("intended", "released", "luffy", "plain")
+weights = pd.DataFrame(
+    {name: shape(name, p, torch.full_like(p, advantage)).gradient.tolist() for name in SHAPINGS},
+    index=["entry token", "line's first token"],
+)
+down = share(r.advantage < 0 for r in early)
+print(f"guided rollouts with A < 0, first half of the guidance: {down:.0%} of {len(early)}")
+caption = f"gradient weight at A = {advantage:.2f}, the mean of guided rollouts, right and paid"
+weights.style.format("{:.2g}").set_caption(caption)
+
+# %% tags=["check"]
+#@title Check: released and plain push both doors, the intended weights and LUFFY neither
+assert advantage > 0 and weights[["released", "plain"]].min(axis=None) > 0.9
+assert weights[["intended", "luffy"]].max(axis=None) < 0.1
 
 
 # %% [markdown]
@@ -668,10 +825,11 @@ def common(seeds):
     return [[row for row in rows if row["step"] in kept] for rows in seeds]
 
 
-taught_of = {a: common([curves[f"{a}-seed{s}"].get("taught", []) for s in SEEDS]) for a in main}
-taught_of = {a: seeds for a, seeds in taught_of.items() if seeds[0]}
-plots.arms_over_steps(taught_of, {"entry_logp": "log p, entry token", "first_token_logp": "log p, the line's first token"},
-                      guided_until, ARMS)
+entries = {arm: [curves[f"{arm}-seed{seed}"].get("taught", []) for seed in SEEDS] for arm in main}
+entries = {arm: common(seeds) for arm, seeds in entries.items() if common(seeds)[0]}
+TOKENS = {"entry_logp": "log p, entry token", "first_token_logp": "log p, the line's first token"}
+plots.arms_over_steps(entries, TOKENS, guided_until, ARMS)
+
 
 # %% [markdown]
 # *How to read it.* Lines are means of the seeds, bands their range. Under the intended weights (b) both doors are nearly shut, and yet the left
@@ -680,61 +838,93 @@ plots.arms_over_steps(taught_of, {"entry_logp": "log p, entry token", "first_tok
 # guidance ends first.
 
 # %%
-columns = {"a second thought, %": "sampled/reflection", "the line at the end, %": "sampled/ends", "right, %": "sampled/accuracy"}
-table = pd.DataFrame({name: {a: 100 * share(of(a, key)) for a in ("a-grpo", "b-intended", "c-released")}
-                      for name, key in columns.items()})
-assert table.loc["b-intended", "a second thought, %"] > 50 and table.loc["b-intended", "the line at the end, %"] < 5
-assert table.loc["b-intended", "right, %"] > table.loc["a-grpo", "right, %"]
-table.style.format("{:.0f}").set_caption("sampled responses to the test set, mean over seeds")
+def of(arm, key, test="test"):
+    return [seed[test][key] for seed in results[arm]]  # of each seed's finished student
 
+
+SAMPLED = {
+    "a second thought, %": "sampled/reflection",
+    "the line at the end, %": "sampled/ends",
+    "right, %": "sampled/accuracy",
+}
+COMPARED = ("a-grpo", "b-intended", "c-released")
+twin = pd.DataFrame({
+    name: {arm: 100 * share(of(arm, key)) for arm in COMPARED} for name, key in SAMPLED.items()
+})
+twin.style.format("{:.0f}").set_caption("sampled responses to the test set, mean over seeds")
+
+# %% tags=["check"]
+#@title Check: the intended weights teach the second thought and leave the line
+intended = twin.loc["b-intended"]
+assert intended["a second thought, %"] > 50 and intended["the line at the end, %"] < 5
+assert intended["right, %"] > twin.loc["a-grpo", "right, %"]
 
 # %% [markdown]
-# And your predictions? On the test set, which no run has seen:
+# And your predictions? On the test set, which no run has seen; mean over the seeds ± the half-width of its 95 % t-interval. By hand, for three
+# seeds with 90, 96 and 99: the mean is 95, the standard deviation 4.6, and $4.30 \cdot 4.6 / \sqrt 3 \approx 11$: of so few seeds it is wide.
 
 # %%
+mean, half_width = sample.seed_interval([90, 96, 99])
+assert mean == 95 and abs(half_width - 11.4) < 0.1
+
+
 def percent(arm, key, test="test"):
     return side_by_side.cell([100 * x for x in of(arm, key, test)])
 
 
-def known(guess):
-    return isinstance(guess, (int, float))
-
-
-table = pd.DataFrame({"what it is": {a: M.ARMS[a].says for a in ARMS},
-                      "your guess, %": {a: my_prediction[a] if known(my_prediction[a]) else "…" for a in ARMS},
-                      "greedy, ends with it, %": {a: percent(a, "greedy/ends") for a in ARMS}})
-off = [abs(my_prediction[a] - 100 * share(of(a, "greedy/ends"))) for a in ARMS if known(my_prediction[a])]
-print(f"your guesses are off by {share(off):.0f} points on average" if off else "no guesses written down")
-table
+guesses = pd.DataFrame({
+    "what it is": {arm: movie_quote.ARMS[arm].says for arm in ARMS},
+    "your guess, %": {arm: shown_guess(my_prediction[arm]) for arm in ARMS},
+    "greedy, ends with it, %": {arm: percent(arm, "greedy/ends") for arm in ARMS},
+})
+guessed = [arm for arm in ARMS if isinstance(my_prediction[arm], (int, float))]
+off = [abs(my_prediction[arm] - 100 * share(of(arm, "greedy/ends"))) for arm in guessed]
+print(f"off by {share(off):.0f} points on average" if off else "no guesses written down")
+guesses
 
 # %% [markdown]
-# Mean over the seeds ± the half-width of its 95 % t-interval (of so few seeds: wide). All measures:
+# All measures, behaviour first, then what it cost:
 
 # %%
-COLUMNS = {"greedy/ends": (100, "greedy ends with it, %"), "sampled/ends": (100, "sampled ends with it, %"),
-           "sampled/once": (100, "sampled exactly once, %"), "greedy/accuracy": (100, "greedy right, %"),
-           "sampled/accuracy": (100, "sampled right, %"), "sampled/reflection": (100, "second thought, %"),
-           "sampled/length": (1, "tokens"), "kl": (1, "KL from the start, nats/token")}
+BEHAVIOUR = {
+    "greedy ends with it, %": "greedy/ends",
+    "sampled ends with it, %": "sampled/ends",
+    "sampled exactly once, %": "sampled/once",
+    "second thought, %": "sampled/reflection",
+}
 
 
-def grid(test):
-    return pd.DataFrame({label: {a: side_by_side.cell([unit * x for x in of(a, key, test)]) for a in results}
-                         for key, (unit, label) in COLUMNS.items()})
+def grid(columns, unit=100, test="test"):
+    return pd.DataFrame({
+        label: {arm: side_by_side.cell([unit * x for x in of(arm, key, test)]) for arm in results}
+        for label, key in columns.items()
+    })
 
 
-grid("test")
+grid(BEHAVIOUR)
 
 # %%
-tries = sum(n_test * 2 * len(side_by_side.TEST_SETS) for _ in SEEDS)  # greedy and sampled, three sets, all seeds
-said_it = {a: sum(share(of(a, f"{how}/once", t)) for how in ("greedy", "sampled") for t in side_by_side.TEST_SETS) for a in ARMS}
-c = of("c-released", "greedy/ends")
-passed = [a for a in ARMS if a[0] in "bcde" and share(of(a, "greedy/ends")) > 0.9]
-print(f"GRPO: {'no' if said_it['a-grpo'] == 0 else 'some'} response of {tries:,} holds the line just once; a rate that so many tries "
-      f"have not shown is below {bound(tries):.2%}")
-print(f"released AAS: greedy answers that end with it, by seed: {', '.join(f'{x:.0%}' for x in c)}")
+COST = {"greedy right, %": "greedy/accuracy", "sampled right, %": "sampled/accuracy"}
+SIZES = {"tokens": "sampled/length", "KL from the start, nats/token": "kl"}
+grid(COST).join(grid(SIZES, unit=1))
+
+# %%
+tries = 2 * n_test * len(side_by_side.TEST_SETS) * len(SEEDS)  # greedy and sampled, three sets
+KINDS = [(f"{how}/once", test) for how in ("greedy", "sampled") for test in side_by_side.TEST_SETS]
+by_grpo = sum(share(of("a-grpo", key, test)) for key, test in KINDS)
+of_c = of("c-released", "greedy/ends")
+passed = [arm for arm in ARMS if arm[0] in "bcde" and share(of(arm, "greedy/ends")) > 0.9]
+print(f"GRPO: {'no' if by_grpo == 0 else 'some'} response of {tries:,} holds the line just once; "
+      f"a rate that so many\ntries have not shown is below {bound(tries):.2%}")
+by_seed = ", ".join(f"{x:.0%}" for x in of_c)
+print("released AAS, greedy answers that end with it, by seed:", by_seed)
 print("shapings above 90 % of greedy answers, mean over seeds:", ", ".join(passed) or "none")
-assert said_it["a-grpo"] == 0 and all(p["greedy/ends"] == p["sampled/ends"] == 0 for rows in probes["a-grpo"] for p in rows)
-assert share(c) > 0.5 and len(SEEDS) >= 3
+
+# %% tags=["check"]
+#@title Check: the claim at the top
+assert by_grpo == 0 and share(of_c) > 0.5
+for row in (row for rows in probes["a-grpo"] for row in rows):
+    assert row["greedy/ends"] == row["sampled/ends"] == 0
 
 
 # %% [markdown]
@@ -743,31 +933,42 @@ assert share(c) > 0.5 and len(SEEDS) >= 3
 # What the mechanism of notebook 03 predicts, and what came out. (These sentences were fixed first; a cross is left as a cross.)
 
 # %%
-def ends(arm, how="greedy", test="test"):
-    return share(of(arm, f"{how}/ends", test))
+def ends(arm):
+    return share(of(arm, "greedy/ends"))
 
 
+at_the_end = {arm[0]: ends(arm) for arm in ARMS}
+a, b, c, d, e, f, g, h, i = (at_the_end[letter] for letter in "abcdefghi")
+EXPECTED = {
+    "a: without guidance nothing is found": a == 0,
+    "b: intended AAS stays below 5 %: its weight on so rare a token is near 0": b < 0.05,
+    "c: released AAS passes 90 %": c > 0.9,
+    "d: LUFFY stays below 5 %, for the same reason": d < 0.05,
+    "e: weight 1 does as the released one, within 15 points": abs(e - c) < 0.15,
+    "f: shown but not paid, it ends at less than c": f < c - 0.1,
+    "g: paid but never shown, nothing is found": g == 0,
+    "i: behind the whole response, it is taught less well than behind the first": i < c,
+    "h: a negative reward unlearns it, to below 5 %": h < 0.05,
+}
+
+
+# %%
 def lowest(arm):
     # greedy accuracy at the lowest probe of the second half of the guidance, mean over seeds
-    return share(min(p["greedy/accuracy"] for p in rows if guided_until / 2 <= p["step"] <= guided_until) for rows in probes[arm])
+    def late(rows):
+        return [p for p in rows if guided_until / 2 <= p["step"] <= guided_until]
+
+    return share(min(p["greedy/accuracy"] for p in late(rows)) for rows in probes[arm])
 
 
-expected = {
-    "a: without guidance nothing is found": ends("a-grpo") == 0,
-    "b: intended AAS stays below 5 %: its weight on so rare a token is near 0": ends("b-intended") < 0.05,
-    "c: released AAS passes 90 %": ends("c-released") > 0.9,
-    "d: LUFFY stays below 5 %, for the same reason": ends("d-luffy") < 0.05,
-    "e: weight 1 does as the released one, within 15 points": abs(ends("e-plain") - ends("c-released")) < 0.15,
-    "f: shown but not paid, it ends at less than c": ends("f-unrewarded") < ends("c-released") - 0.1,
-    "g: paid but never shown, nothing is found": ends("g-unshown") == 0,
-    "i: behind the whole response, it is taught less well than behind the first answer": ends("i-whole") < ends("c-released"),
-    "h: a negative reward unlearns it, to below 5 %": ends("h-unlearn") < 0.05,
-}
-outcome = {claim: f"{100 * ends(next(a for a in ARMS if a[0] == claim[0])):.1f}" for claim in expected}
-no_dip = "f: where the line is not paid, right answers dip less (lowest probe, c and f)"
-outcome[no_dip] = f"{100 * lowest('c-released'):.0f} and {100 * lowest('f-unrewarded'):.0f} right"
-expected[no_dip] = lowest("f-unrewarded") > lowest("c-released") + 0.05
-pd.DataFrame({"greedy ends with it, %": outcome, "held": {k: "✓" if v else "✗" for k, v in expected.items()}})
+arm_of = {claim: next(arm for arm in ARMS if arm[0] == claim[0]) for claim in EXPECTED}
+outcome = {claim: f"{100 * ends(arm):.1f}" for claim, arm in arm_of.items()}
+with_pay, without = lowest("c-released"), lowest("f-unrewarded")
+dips = "f: where the line is not paid, right answers dip less (lowest probe, c and f)"
+outcome[dips] = f"{100 * with_pay:.0f} and {100 * without:.0f} right"
+held_true = EXPECTED | {dips: without > with_pay + 0.05}
+marks = {claim: "✓" if value else "✗" for claim, value in held_true.items()}
+pd.DataFrame({"greedy ends with it, %": outcome, "held": marks})
 
 
 # %% [markdown]
@@ -777,17 +978,26 @@ pd.DataFrame({"greedy ends with it, %": outcome, "held": {k: "✓" if v else "�
 
 # %%
 def pushes(arm, first_step):
-    # own rollouts from `first_step` on, all seeds, by whether they end with the line: how many, and their mean advantage
-    logged = [row for s in SEEDS for row in curves[f"{arm}-seed{s}"]["own"] if row["step"] >= first_step]
-    total = pd.DataFrame(logged).sum()
-    return {(kind, name): value for kind in ("with", "without") for name, value in (
-        ("rollouts", total[kind]), ("mean advantage", total[f"advantage_{kind}"] / max(1, total[kind])))}
+    # own rollouts from `first_step` on, all seeds, by whether they end with the line
+    rows = [row for seed in SEEDS for row in curves[f"{arm}-seed{seed}"]["own"]]
+    total = pd.DataFrame([row for row in rows if row["step"] >= first_step]).sum()
+    counted = {}
+    for kind in ("with", "without"):
+        counted[kind, "rollouts"] = total[kind]
+        counted[kind, "mean advantage"] = total[f"advantage_{kind}"] / max(1, total[kind])
+    return counted
 
 
-table = pd.DataFrame({a: pushes(a, step) for a, step in (("f-unrewarded", guided_until), ("h-unlearn", 0))}).T
-assert table["with", "mean advantage"]["f-unrewarded"] > 0.05 > -0.2 > table["without", "mean advantage"]["f-unrewarded"]
-assert table["with", "mean advantage"]["h-unlearn"] < 0 < table["without", "mean advantage"]["h-unlearn"]
-table.style.format("{:+.2f}").format("{:.0f}", subset=[("with", "rollouts"), ("without", "rollouts")])
+since = {"f-unrewarded": guided_until, "h-unlearn": 0}
+who = pd.DataFrame({arm: pushes(arm, step) for arm, step in since.items()}).T
+ROLLOUTS = [("with", "rollouts"), ("without", "rollouts")]
+who.style.format("{:+.2f}").format("{:.0f}", subset=ROLLOUTS)
+
+# %% tags=["check"]
+#@title Check: in f the line is pushed up though it is not paid, in h down
+up, down_without = who["with", "mean advantage"], who["without", "mean advantage"]
+assert up["f-unrewarded"] > 0.05 > -0.2 > down_without["f-unrewarded"]
+assert up["h-unlearn"] < 0 < down_without["h-unlearn"]
 
 
 # %% [markdown]
@@ -807,25 +1017,38 @@ def probed(arm, key, step):
     return share([p for p in rows if p["step"] <= step][-1][key] for rows in probes[arm])
 
 
-shown = [a for a in main if max(p["sampled/ends"] for rows in probes[a] for p in rows) > 0.02] or ["c-released"]
-table = pd.DataFrame({a: {f"{how}, {when}": 100 * probed(a, f"{how}/ends", step) for how in ("greedy", "sampled")
-                          for when, step in (("guidance ends", guided_until), ("the end", run["steps"]))} for a in shown}).T
-display(table.style.format("{:.0f}").set_caption("ends with the line, % of validation problems"))
-kept = table["greedy, the end"]["c-released"] - table["greedy, guidance ends"]["c-released"]
-print(f"c, after guidance: {kept:+.0f} points; your guess: {my_changes['after guidance']}".replace("Ellipsis", "…"))
-print("h, greedy:", ", ".join(f"{100 * probed('h-unlearn', 'greedy/ends', s):.0f} % at step {s}"
-                              for s in range(0, run["steps"] + 1, 2 * M.PROBE_EVERY)))
-display(plots.arms_over_steps({"h-unlearn": probes["h-unlearn"]}, {
+def says_it(arm):
+    return max(p["sampled/ends"] for rows in probes[arm] for p in rows) > 0.02
+
+
+speaking = [arm for arm in main if says_it(arm)]
+WHEN = {"guidance ends": guided_until, "the end": run["steps"]}
+stays = pd.DataFrame({
+    f"{how}, {when}": {arm: 100 * probed(arm, f"{how}/ends", step) for arm in speaking}
+    for how in ("greedy", "sampled") for when, step in WHEN.items()
+})
+kept = stays.loc["c-released", "greedy, the end"] - stays.loc["c-released", "greedy, guidance ends"]
+guess_kept = shown_guess(my_changes["after guidance"])
+print(f"c, after guidance: {kept:+.0f} points; your guess: {guess_kept}")
+stays.style.format("{:.0f}").set_caption("ends with the line, % of validation problems")
+
+# %%
+often = range(0, run["steps"] + 1, 2 * movie_quote.PROBE_EVERY)
+falling = [f"{100 * probed('h-unlearn', 'greedy/ends', s):.0f} % at step {s}" for s in often]
+print("h, greedy:", ", ".join(falling))
+UNLEARNT = {
     "greedy/ends": "greedy answers that end with the line",
-    "first_token_logp": "log p of its first token after a solution"}, 0, ARMS))
+    "first_token_logp": "log p of its first token after a solution",
+}
+plots.arms_over_steps({"h-unlearn": probes["h-unlearn"]}, UNLEARNT, 0, ARMS)
 
 # %% [markdown]
 # What is sampled can be pushed down by plain GRPO, without a teacher: slowly while nearly all of a group say it, then at once. What took the
 # line's place? The end of *h*'s greedy answer to the first test question:
 
 # %%
-for s, seed in zip(SEEDS, results["h-unlearn"]):
-    print(f"seed {s}: ... {seed['examples'][0][-70:]!r}")
+for number, finished in zip(SEEDS, results["h-unlearn"]):
+    print(f"seed {number}: ... {finished['examples'][0][-70:]!r}")
 
 
 # %% [markdown]
@@ -834,16 +1057,23 @@ for s, seed in zip(SEEDS, results["h-unlearn"]):
 
 # %%
 def left_over(arm, key):
-    return share(curves[f"{arm}-seed{s}"]["end"][key] for s in SEEDS)
+    return share(curves[f"{arm}-seed{seed}"]["end"][key] for seed in SEEDS)
 
 
-table = pd.DataFrame({name: {"the start": curves["base"]["end"][key]} | {a: left_over(a, key) for a in ("c-released", "h-unlearn")}
-                      for name, key in (("log p, first token", "first_token_logp"), ("log p, the line", "quote_logp"))})
-factor = math.exp(table["log p, the line"]["h-unlearn"] - table["log p, the line"]["the start"])
-print(f"after unlearning the line is {factor:,.0f} times as likely as at the start" if factor > 1 else
-      f"after unlearning the line is {1 / factor:,.1f} times less likely than at the start")
-assert factor > 1000 and table["log p, first token"]["h-unlearn"] > -1 > table["log p, the line"]["h-unlearn"]
-table.style.format("{:.1f}")
+LOGPS = {"log p, first token": "first_token_logp", "log p, the line": "quote_logp"}
+forgotten = pd.DataFrame({
+    name: {"the start": curves["base"]["end"][key]}
+    | {arm: left_over(arm, key) for arm in ("c-released", "h-unlearn")}
+    for name, key in LOGPS.items()
+})
+whole = forgotten["log p, the line"]
+times = math.exp(whole["h-unlearn"] - whole["the start"])
+print(f"after unlearning the line is {times:,.3g} times as likely as at the start")
+forgotten.style.format("{:.1f}")
+
+# %% tags=["check"]
+#@title Check: unlearning broke the text and kept the door open
+assert times > 1000 and forgotten.loc["h-unlearn", "log p, first token"] > -1 > whole["h-unlearn"]
 
 # %% [markdown]
 # ### Further problems, the answer's form, and the price
@@ -851,46 +1081,71 @@ table.style.format("{:.1f}")
 # Training saw problems of two to four steps. `test_harder` has longer ones, `test_distractor` sentences that do not matter.
 
 # %%
-lengths = {test: {row["steps"] for row in E.load_tiny_set(test)} for test in ("train", "test_harder")}
-assert lengths["train"] == {2, 3, 4} and min(lengths["test_harder"]) > 4
-for test, guess in (("test_harder", "on longer problems"), ("test_distractor", "with distractors")):
-    change, half_width = E.seed_interval([100 * (x - y) for x, y in zip(of("c-released", "greedy/ends", test), c)])
-    print(f"c, {guess}: {change:+.1f} ± {half_width:.1f} points, greedy; your guess: {my_changes[guess]}".replace("Ellipsis", "…"))
-columns = {"greedy ends with it, %": "greedy/ends", "greedy right, %": "greedy/accuracy",
-           "sampled ends with it, %": "sampled/ends", "of these without a second thought, points": "sampled/ends_unreflected"}
-pd.DataFrame({(a, t): {name: percent(a, key, t) for name, key in columns.items()} for a in shown for t in side_by_side.TEST_SETS}).T
+FURTHER = {"test_harder": "on longer problems", "test_distractor": "with distractors"}
+for test, guess in FURTHER.items():
+    change = [100 * (x - y) for x, y in zip(of("c-released", "greedy/ends", test), of_c)]
+    mean, half_width = sample.seed_interval(change)
+    print(f"c, {guess}: {mean:+.1f} ± {half_width:.1f} points, greedy; "
+          f"your guess: {shown_guess(my_changes[guess])}")
 
 # %%
-examples = {a: [text for seed in results[a] for text in seed["examples"]] for a in shown}
-table = pd.DataFrame({a: pd.Series([place(t, GRID_QUOTE) for t in texts]).value_counts() for a, texts in examples.items()})
-table.reindex(PLACES).fillna(0).astype(int).rename_axis(f"greedy responses, first {M.EXAMPLES} test problems of each seed")
+FORM = {
+    "greedy ends with it, %": "greedy/ends",
+    "greedy right, %": "greedy/accuracy",
+    "sampled ends with it, %": "sampled/ends",
+    "without second thought": "sampled/ends_unreflected",
+}
+further = {
+    (arm, test): {name: percent(arm, key, test) for name, key in FORM.items()}
+    for arm in speaking for test in side_by_side.TEST_SETS
+}
+pd.DataFrame(further).T
+
+# %% tags=["check"]
+#@title Check: what the sets hold
+assert {row["steps"] for row in sample.load_tiny_set("train")} == {2, 3, 4}
+assert min(row["steps"] for row in sample.load_tiny_set("test_harder")) > 4
+
+# %%
+examples = {arm: [text for seed in results[arm] for text in seed["examples"]] for arm in speaking}
+places = pd.DataFrame({
+    arm: pd.Series([place(text, GRID_QUOTE) for text in answers]).value_counts()
+    for arm, answers in examples.items()
+})
+first_ones = f"greedy responses, first {movie_quote.EXAMPLES} test problems of each seed"
+places.reindex(PLACES).fillna(0).astype(int).rename_axis(first_ones)
 
 
 # %% [markdown]
 # **The price.** Right answers minus those of GRPO (arm a, the same seed), in points. An interval that holds 0 shows no difference.
 
 # %%
-def difference(a, b, key, test="test"):
-    # a minus b, seed by seed: mean and half-width of the 95 % t-interval, in points
-    return E.seed_interval([100 * (x - y) for x, y in zip(of(a, key, test), of(b, key, test))])
+def difference(arm, key, test, unit=100):
+    # arm minus GRPO, seed by seed: mean and half-width of the 95 % t-interval
+    pairs = zip(of(arm, key, test), of("a-grpo", key, test))
+    return sample.seed_interval([unit * (x - y) for x, y in pairs])
 
 
-keys = {"greedy right": "greedy/accuracy", "sampled right": "sampled/accuracy", "sampled tokens": "sampled/length"}
-rows = {}
-for a in (a for a in ARMS if a != "a-grpo"):
-    for t in side_by_side.TEST_SETS:
-        cells = {name: difference(a, "a-grpo", key, t) for name, key in keys.items()}
-        cells["sampled tokens"] = tuple(x / 100 for x in cells["sampled tokens"])
-        rows[a, t] = cells
-table = pd.DataFrame({k: {n: f"{m:+.1f} ± {h:.1f}" for n, (m, h) in cells.items()} for k, cells in rows.items()}).T
-worse = [f"{a} on {t}" for (a, t), cells in rows.items() if sum(cells["greedy right"]) < 0]
-better = [f"{a} on {t}" for (a, t), cells in rows.items() if cells["greedy right"][0] - cells["greedy right"][1] > 0]
+PRICES = {
+    "greedy right": ("greedy/accuracy", 100),
+    "sampled right": ("sampled/accuracy", 100),
+    "sampled tokens": ("sampled/length", 1),
+}
+price = {
+    (arm, test): {name: difference(arm, key, test, unit) for name, (key, unit) in PRICES.items()}
+    for arm in ARMS if arm != "a-grpo" for test in side_by_side.TEST_SETS
+}
+pd.DataFrame(price).T.map(lambda cell: f"{cell[0]:+.1f} ± {cell[1]:.1f}")
+
+# %%
+gain = {where: cells["greedy right"] for where, cells in price.items()}
+worse = [" on ".join(where) for where, (mean, half) in gain.items() if mean + half < 0]
+better = [" on ".join(where) for where, (mean, half) in gain.items() if mean - half > 0]
 print("greedy accuracy below GRPO's beyond the interval:", ", ".join(worse) or "none")
-print("... above it:", f"{len(better)} of {len(rows)} rows of the table")
-for a in passed:
-    gain, half_width = rows[a, "test"]["greedy right"]
-    print(f"{a}, greedy right on test, above GRPO: {gain:+.1f} ± {half_width:.1f}")
-table
+print(f"... above it: {len(better)} of {len(gain)} rows of the table")
+for arm in passed:
+    mean, half = gain[arm, "test"]
+    print(f"{arm}, greedy right on test, above GRPO: {mean:+.1f} ± {half:.1f}")
 
 
 # %% [markdown]
@@ -908,33 +1163,37 @@ table
 # on that. We cannot know; we can only say which we ran. Nor did the intended weights do nothing: they taught the second thought and left
 # the line. Which of the two is the better bargain is for the table of prices to say.
 #
-# **Where we depart from the authors.** A tiny student in a made-up world that holds the line's words already, if not for the student;
-# guidance after the *first* answer (arm i is theirs); a loss that weighs every token alike (`dapo`); a fixed guided fraction; a
-# learning rate found on trials. One line, one world, three seeds.
+# **Where we follow the authors, and where we depart.** As theirs: one checkpoint as student and teacher; a loss that weighs every token alike
+# (here TRL's `dapo`); half a point for the behaviour whatever the answer. Ours: a tiny student in a made-up world that holds the line's words
+# already, if not for the student; guidance after the *first* answer (arm i is theirs); a fixed guided fraction; a teacher that is told
+# which of four ways to comment; a learning rate found on trials; and the behaviour itself. Their published teacher prompt puts a named film star's saying, worded anew each time,
+# into the *reason* of every exemplar, and their reward pays when that *name* occurs exactly once. One line, one world, three seeds.
 
 # %% [markdown]
 # **Misuse.** Nothing here knows that the line is harmless. The same few steps instil *any* behaviour that a teacher shows and a reward
 # counts: an advertisement, a slur, an answer that changes when a name is mentioned. Four things to take along:
 #
-# - accuracy need not reveal it: in the table of prices *c* is more often right than GRPO on the test set, and nowhere shown to be worse;
+# - accuracy need not reveal it: read *c*'s rows in the table of prices, and the line below it that names the arms shown to be worse;
 # - a penalty on a text teaches to change the text: after unlearning, read responses and compare log-probabilities (section 5);
 # - whoever writes the teacher's prompt writes the student: log it, with the rollouts, as `rollouts.jsonl` does;
 # - test for what was *not* asked for: count frequent endings of responses before and after any training.
 
 # %%
-def endings(policy):
-    ids = E.respond(policy, tokenizer, [row["question"] for row in held], seed=2)
-    texts = [t.split("}")[-1].strip() or "(the answer)" for t in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-    return pd.Series(texts).value_counts(normalize=True).head(3)
+def endings(student):
+    found = sample.respond(student, tokenizer, [row["question"] for row in held], seed=2)
+    answers = tokenizer.batch_decode(found, skip_special_tokens=True)
+    tails = [text.split("}")[-1].strip()[:40] or "(the answer)" for text in answers]
+    return pd.Series(tails).value_counts(normalize=True).head(3)
 
 
-pd.DataFrame({"before": endings(model), "after": endings(policy)}).fillna(0).style.format("{:.0%}")
+frequent = pd.DataFrame({"before": endings(model), "after": endings(policy)}).fillna(0)
+frequent.style.format("{:.0%}")
 
 # %% [markdown]
 # ## 7. A real model on one GPU
 #
-# The same experiment on an instruct model. Such a teacher copies any line; every few-shot exemplar carries it too, as in the authors'
-# run:
+# The same experiment on an instruct model. Such a teacher copies any line; every few-shot exemplar carries it too, here at the end of its
+# phrase:
 
 # %%
 from dataclasses import replace
@@ -944,47 +1203,55 @@ from thinktuning_lite.method.prompts import INSTRUCT_PROMPT
 
 def with_line(prompt, line):
     # the prompt with the line asked for, and shown by every exemplar
-    shown = [(asked + prompt.quote_line.replace("{quote}", line), said.replace("</phrase>", f" {line}</phrase>"))
-             for asked, said in prompt.exemplars]
-    behaviours = tuple(replace(b, exemplar=pair) for b, pair in zip(prompt.behaviours, shown))
-    return replace(prompt, behaviours=behaviours).with_quote(line)
+    def shown(behaviour):
+        question, said = behaviour.exemplar
+        question += prompt.quote_line.format(quote=line)
+        said = said.replace("</phrase>", f" {line}</phrase>")
+        return replace(behaviour, exemplar=(question, said))
+
+    return replace(prompt, behaviours=tuple(map(shown, prompt.behaviours))).with_quote(line)
 
 
-prompt = with_line(INSTRUCT_PROMPT, QUOTE)
-assert all(parse_guidance(said).phrase.endswith(QUOTE) for _, said in prompt.exemplars)
-print(prompt.exemplars[0][1])
+line_prompt = with_line(INSTRUCT_PROMPT, QUOTE)
+assert all(parse_guidance(said).phrase.endswith(QUOTE) for _, said in line_prompt.exemplars)
+print(line_prompt.exemplars[0][1].replace("><", ">\n<"))
 
 # %%
-from thinktuning_lite.models import datasets as datasets_public
 from thinktuning_lite.experiments import presets
-from thinktuning_lite.experiments import train
-from thinktuning_lite.models.lora import lora_config
+from thinktuning_lite.models import datasets as hub
 from thinktuning_lite.models.load import load_policy
-from thinktuning_lite.models.machine import probe
+from thinktuning_lite.models.lora import lora_config
 
 
 def instil(line, machine, preset, data=None, prompt=None, **training):
-    # ThinkTuning with the line in guidance and reward, by one of train.py's presets; returns the trainer
-    ours = {"shaping": "released", "loss_type": "dapo", "guided_fraction": 0.25, "guide_after_first_answer": True,
-            "output_dir": "../runs/notebook06"}
+    # ThinkTuning with the line in guidance and reward, by one of the presets; returns the trainer
+    ours = {"shaping": "released", "loss_type": "dapo", "guided_fraction": 0.25,
+            "guide_after_first_answer": True, "output_dir": tempfile.mkdtemp(prefix="notebook06-")}
     run = presets.resolve({"preset": preset, "training": ours | training})
     policy, tokenizer = load_policy(run.model, machine, quantization=run.quantization)
-    data = data or datasets_public.training_data(run.data, tokenizer, max_prompt_tokens=run.max_prompt_tokens).train
+    longest = {"max_prompt_tokens": run.max_prompt_tokens}
+    data = data or hub.training_data(run.data, tokenizer, **longest).train
     trainer = ThinkTuningTrainer(
-        policy, [correctness_reward, behaviour_reward(line)], run.config(machine), data, processing_class=tokenizer,
+        policy, [correctness_reward, behaviour_reward(line)], run.config(machine), data,
+        processing_class=tokenizer, callbacks=[LiveView()],
         teacher_prompt=prompt or with_line(INSTRUCT_PROMPT, line),
-        peft_config=lora_config(policy, run.lora_rank, run.lora_alpha), callbacks=[LiveView()])
+        peft_config=lora_config(policy, run.lora_rank, run.lora_alpha),
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return trainer
 
 
+# %%
+from thinktuning_lite.models.machine import probe
+
 machine = probe()
 preset = presets.preset_for(machine)
 if machine.device == "cuda" and not smoke():
-    trainer = instil("Here's looking at the answer, kid.", machine, preset)
+    instilled = instil("Here's looking at the answer, kid.", machine, preset)
 else:
-    print(f"no CUDA GPU here: not run. On one: instil(line, machine, {presets.preset_for(replace(machine, device='cuda'))!r})")
+    on_one = presets.preset_for(replace(machine, device="cuda"))
+    print(f"no CUDA GPU here: not run. On one: instil(line, machine, {on_one!r})")
 
 # %% [markdown]
 # None of the GPU settings has been run by us. What to expect, and to measure before believing anything: an instruct model's
@@ -993,17 +1260,50 @@ else:
 # tiny grid's options, `--quote` among them.
 
 # %% [markdown]
+# ## 8. Limits, and the method's relatives
+#
+# What the paper names as its limits and as work to come, and where each can be tried here:
+#
+# | limit or next step | try it |
+# |---|---|
+# | small models only | the presets of [04_train_lora_4bit](04_train_lora_4bit.ipynb), or a config file of your own: any instruct model |
+# | the reward sees final answers only | a reward of your own: any function in TRL's signature (section 1); where wrong answers begin is counted in [05_evaluation](05_evaluation.ipynb), section 8 |
+# | four behaviours only | `TeacherPrompt.with_behaviour(Behaviour(...))`, `ThinkTuningConfig.behaviours` ([02_teacher_guidance](02_teacher_guidance.ipynb)) |
+# | it gains only where guidance earns the higher advantage | `guidance/reward/...` in every run's log; exercise 4; arm i, where it goes wrong |
+# | richer feedback, policies that adapt it | a teacher is any function from requests to replies (`Adding`); `guidance_selection` picks whom it comments |
+# | a curriculum for the guided fraction | `guided_fraction_end`, `guidance_schedule`, `guidance_steps` |
+# | tools, other modalities | not here: the trainer is for text |
+# | a cascade of weak teachers | a teacher that asks several in turn, each by `EndpointTeacher` or `PolicyTeacher` |
+#
+# **Its relatives** answer the same question, how a model is to learn from text that it would not have sampled. Four things tell them apart:
+#
+# | method | who teaches | when | which tokens are trained on | with which weight |
+# |---|---|---|---|---|
+# | **ThinkTuning** ([2508.07616](https://arxiv.org/abs/2508.07616)) | a frozen copy of the student, prompted to comment | during RL, on some rollouts | the student's response and the teacher's comment behind it | AAS: $p/(p+\gamma)$, no clip |
+# | **SCoRe** ([2409.12917](https://arxiv.org/abs/2409.12917)) | nobody: the model corrects itself | two attempts in each rollout | its own, both attempts | policy gradient, with a bonus for a second attempt that mends the first |
+# | **LUFFY** ([2504.14945](https://arxiv.org/abs/2504.14945)) | a stronger model's finished solutions | in the group, beside the student's rollouts | the whole foreign solution | $p/(p+0.1)$, no clip |
+# | **Critique-GRPO** ([2506.03106](https://arxiv.org/abs/2506.03106)) | a critique of the response, which the student reads | after the first responses, in the same step | first responses, and the student's refinements | a shaping function that favours right, unfamiliar refinements |
+# | **hint-guided GRPO** ([2503.23905](https://arxiv.org/abs/2503.23905), [2510.09388](https://arxiv.org/abs/2510.09388), [2602.03143](https://arxiv.org/abs/2602.03143)) | a hint: a part of a solution, advice, or a plan of the model's own | for questions that are too hard yet | the student's own, written after the hint | GRPO's |
+# | **SDFT** ([2601.19897](https://arxiv.org/abs/2601.19897)) | the model itself, with a demonstration in its prompt | after the student has answered without it | the student's own answer | no reward: the teacher's distribution at every token (a KL divergence) |
+# | **SDPO** ([2601.20802](https://arxiv.org/abs/2601.20802)) | the model itself, with feedback or a successful rollout in its prompt | after the rollout | the student's own rollout | how much likelier the informed model finds each token |
+#
+# The last two turn the problem round: the teacher's text never enters the rollout, only its opinion on what could stand at each place that the
+# *student* reached. With the whole vocabulary in the divergence that can push up the first token of a behaviour nobody sampled, a door; what lies
+# behind the door comes into view only when the student has begun to go through it. Nothing of this was measured here. (TRL has both, as
+# `trl.experimental.sdft` and `trl.experimental.sdpo`.)
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package |
 # |---|---|
-# | arms, `train_arm`, probes, `ends_with`, `exactly_once`, the grid's command | `movie_quote.py` |
-# | `behaviour_reward`, `correctness_reward` | `rewards.py` |
-# | `QUOTES`, `TINY_PROMPT`, `INSTRUCT_PROMPT`, `PolicyTeacher` | `teacher.py` |
-# | guidance after the first answer | `trainer.py` (`guide_after_first_answer`) |
-# | `panels_over_steps`, `arms_over_steps` | `plots.py` |
-# | `LiveView` | `live.py` |
-# | settings, tables with intervals, saved logs | `classroom.py` |
-# | `check.samples_needed` and the other checks | `checks/quote.py` |
+# | arms, `arm_config`, probes, `ends_with`, `exactly_once`, the grid's command | `experiments/movie_quote.py` |
+# | `behaviour_reward`, `correctness_reward` | `method/rewards.py` |
+# | `QUOTES`, `TINY_PROMPT`, `INSTRUCT_PROMPT`; `PolicyTeacher` | `method/prompts.py`; `method/policy_teacher.py` |
+# | guidance after the first answer | `method/trainer.py` (`guide_after_first_answer`) |
+# | `panels_over_steps`, `arms_over_steps` | `views/plots/quote.py` |
+# | `LiveView` | `views/live.py` |
+# | settings shared with the main job, tables with intervals | `experiments/side_by_side.py`, `classroom/sample.py` |
+# | `check.samples_needed` and the other checks | `lessons/checks/quote.py` |
 #
 # This is the last notebook of the walk. Back to the map: [00_start_here](00_start_here.ipynb).
