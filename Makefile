@@ -16,7 +16,6 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
-	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --nbmake --nbmake-timeout=900 notebooks
 
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -e ".[browser]"

@@ -569,7 +569,7 @@ check.accumulation(accumulation)
 # | `train`, `train_seeds`, `Live` | `experiments/train.py` |
 # | `plan`, `largest`, `GPUS` | `models/planner.py` |
 # | GSM8K by Hub name or from a file | `models/datasets.py` |
-# | adapter off, modes restored | `method/teacher.py` (`PolicyTeacher`) |
+# | adapter off, modes restored | `method/policy_teacher.py` (`PolicyTeacher`) |
 # | float32 adapter and the check that it moved | `method/trainer.py` |
 # | memory and speed at real size | `benchmarks/gpu.py` |
 #

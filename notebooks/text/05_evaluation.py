@@ -181,7 +181,7 @@ def evaluation(path, failing_at=None):
         return generate(requests, **options)
 
     inner.generate_until = counted
-    settings = {"repeats": 2, "generation": SAMPLED, "limit": 30}
+    settings = {"repeats": 2, "generation": SAMPLED | {"max_gen_toks": 48}, "limit": 30}
     try:
         records = run_tasks(StoredLM(inner, path, chunk=20), [TASK], tokenizer, **settings)[TASK]
     except ConnectionError:

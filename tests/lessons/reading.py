@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
+import importlib.util
 import re
+from collections.abc import Collection
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -235,3 +238,36 @@ def _imports(tree: ast.Module, name: str) -> bool:
     """Whether `tree` binds `name` by imports only."""
     rest = ast.Module([s for s in tree.body if not isinstance(s, (ast.Import, ast.ImportFrom))], [])
     return name not in names(rest)[1]
+
+
+def undefined(trees: dict[str, ast.Module], known: Collection[str] = ("display", "get_ipython")) -> list[str]:
+    """Names that a cell reads at once or in a function and no cell binds before the whole has run: "cell: name"."""
+    bound = set(known).union(*(names(tree)[1] for tree in trees.values()))
+    return [f"{cell}: {name}" for cell, tree in trees.items() for name in sorted(names(tree)[0] - bound)]
+
+
+IMPORTED = re.compile(r"^(?:from (thinktuning_lite[\w.]*) import ([\w, ]+)|import (thinktuning_lite[\w.]*))", re.M)
+FILE = re.compile(r"`([\w/]+\.(?:py|js|css|yaml))`")
+FOLDER = re.compile(r"(?<![\w/])(thinktuning_lite/[\w/]+)")
+
+
+def stale(text: str) -> list[str]:
+    """What `text` (code, prose or a shell line) names of this package that is not there: modules, their names, files."""
+    found = []
+    for module, imported, alone in IMPORTED.findall(text):
+        for name in [n.split(" as ")[0].strip() for n in imported.split(",")] if imported else [""]:
+            if not _importable(module or alone, name):
+                found.append(f"{module or alone} {name}".strip())
+    root = stamp.ROOT
+    files = [f for f in FILE.findall(text) if not any((root / base / f).exists() for base in ("", "thinktuning_lite"))]
+    folders = [f for f in FOLDER.findall(text) if not (root / f).exists() and not (root / f"{f}.py").exists()]
+    return found + files + folders
+
+
+def _importable(module: str, name: str) -> bool:
+    try:
+        if importlib.util.find_spec(module) is None:
+            return False
+        return not name or hasattr(importlib.import_module(module), name) or _importable(f"{module}.{name}", "")
+    except ModuleNotFoundError:
+        return False

@@ -1,6 +1,6 @@
 """The committed notebooks: one set-up cell, real and clean outputs; and the module that stamps and executes them.
 
-That they execute is tested by nbmake (see the Makefile).
+That they execute is tested by test_again.py.
 """
 
 from __future__ import annotations

@@ -16,8 +16,10 @@ from reading import (
     overwritten,
     python_of,
     read,
+    stale,
     table_widths,
     tagged,
+    undefined,
 )
 
 from thinktuning_lite.lessons import stamp
@@ -77,6 +79,17 @@ def test_no_cell_reads_a_name_that_a_later_cell_binds_anew(path: Path):
     assert overwritten({cell.id: python_of(cell) for cell in code_cells(read(path))}) == []
 
 
+@each_notebook
+def test_every_name_that_a_cell_reads_is_bound_by_some_cell(path: Path):
+    assert undefined({cell.id: python_of(cell) for cell in code_cells(read(path))}) == []
+
+
+@each_notebook
+def test_modules_names_and_files_of_the_package_are_where_the_notebook_says(path: Path):
+    found = {cell.id: stale(cell.source) for cell in read(path).cells}
+    assert {cell: names for cell, names in found.items() if names} == {}
+
+
 # ---------------------------------------------------------------- the instruments
 
 
@@ -115,3 +128,24 @@ def test_widths_of_tables():
     assert table_widths(html) == [5 + 2 + 5]
     spans = "<table><tr><th colspan='2'>as long as it likes</th></tr><tr><td>ab</td><td>cd</td></tr></table>"
     assert table_widths(spans + html) == [6, 12]
+
+
+def test_what_no_cell_binds_is_found():
+    trees = {"one": ast.parse("import os\nx = y"), "two": ast.parse("def f():\n    return os.name + z + x")}
+    assert undefined(trees) == ["one: y", "two: z"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("from thinktuning_lite.lessons import stamp, checks", []),
+        ("from thinktuning_lite import baselines", ["thinktuning_lite baselines"]),
+        ("from thinktuning_lite.baselines import PROMPTED", ["thinktuning_lite.baselines PROMPTED"]),
+        ("| `plan` | `models/planner.py` |", []),
+        ("| `plan` | `planner.py` |", ["planner.py"]),
+        ("--include_path thinktuning_lite/tasks --tasks x", ["thinktuning_lite/tasks"]),
+        ("--include_path thinktuning_lite/evaluation/tasks", []),
+    ],
+)
+def test_what_the_package_no_longer_has_is_found(text: str, wanted: list[str]):
+    assert stale(text) == wanted
