@@ -38,11 +38,11 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, shown_reward
-from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.files import write_json
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import datasets
 from thinktuning_lite.models.load import load_policy
@@ -102,9 +102,11 @@ def _teacher_prompt(run: Run) -> Any:
     return TINY_PROMPT if run.is_tiny else INSTRUCT_PROMPT
 
 
-def _endpoint(run: Run, config: ThinkTuningConfig) -> EndpointTeacher | None:
+def _endpoint(run: Run, config: ThinkTuningConfig) -> Teacher | None:
     if run.teacher is None:
         return None
+    from thinktuning_lite.method.endpoint import EndpointTeacher  # the client takes a second to import
+
     key = run.teacher.get("api_key_env", "")
     if key and key not in os.environ:
         raise ValueError(f"teacher.api_key_env is {key!r}, and there is no such environment variable")
