@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thinktuning_lite.method import grading
+from thinktuning_lite.method import grading, grading_client
 from thinktuning_lite.method.answers import (
     extract_answer,
     extract_boxed,
@@ -382,12 +382,12 @@ HOSTILE = [
 def grader():
     """The helper process, started: starting it is no part of a comparison."""
     assert is_correct("y+x", "x+y")
-    return grading._grader
+    return grading_client.grader()
 
 
 def processor_seconds() -> float:
     """Processor time so far of this process, of the helper and of its forks, living and ended."""
-    helper = psutil.Process(grading._grader._process.pid)
+    helper = psutil.Process(grading_client.grader()._process.pid)
     ended = helper.cpu_times().children_user + helper.cpu_times().children_system
     living = [process.cpu_times() for process in (helper, *helper.children())]
     return time.process_time() + ended + sum(times.user + times.system for times in living)
@@ -440,7 +440,7 @@ def test_latex_is_graded_in_any_thread(grader):
 def test_a_fork_of_the_caller_does_not_share_the_helper(grader):
     child = os.fork()
     if child == 0:
-        os._exit(0 if is_correct("c+x+1", "x+c+1") and grading._grader is not grader else 1)
+        os._exit(0 if is_correct("c+x+1", "x+c+1") and grading_client.grader() is not grader else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert grader.equal("d+x", "x+d")
 
@@ -448,12 +448,43 @@ def test_a_fork_of_the_caller_does_not_share_the_helper(grader):
 def test_a_missing_math_verify_is_said_clearly(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false" if os.path.exists("/bin/false") else "/usr/bin/false")
     with pytest.raises(RuntimeError, match="pip install math-verify"):
-        grading._LatexGrader().equal("x", "y")
+        grading_client.LatexGrader().equal("x", "y")
 
 
 LONG = [
-    *r"\boxed |\boxed{|answer |answer is |answer is (|answer:|answer:\text{|I choose |so, (A) is ".split("|"),
-    *"1,|1,234|1/|1 |1|+1|-|$|*|. |yes. |(A) |A |a|so |}|#### |the answer is (A)\nQ|\n|\nQ".split("|"),
+    *[
+        r"\boxed ",
+        r"\boxed{",
+        r"answer ",
+        r"answer is ",
+        r"answer is (",
+        r"answer:",
+        r"answer:\text{",
+        r"I choose ",
+        r"so, (A) is ",
+    ],
+    *[
+        "1,",
+        "1,234",
+        "1/",
+        "1 ",
+        "1",
+        "+1",
+        "-",
+        "$",
+        "*",
+        ". ",
+        "yes. ",
+        "(A) ",
+        "A ",
+        "a",
+        "so ",
+        "}",
+        "#### ",
+        "the answer is (A)\nQ",
+        "\n",
+        "\nQ",
+    ],
     *(r"\left", "answer" + " " * 99, "option (A) "),
 ]
 
@@ -492,7 +523,26 @@ LATEX = st.recursive(
     max_leaves=8,
 )
 PIECES = [
-    *r"The answer is |Answer: |#### |\boxed{|}|(|)|**| or | is |option |A|C|J|K|yes|No|true".split("|"),
+    *[
+        r"The answer is ",
+        r"Answer: ",
+        r"#### ",
+        r"\boxed{",
+        r"}",
+        r"(",
+        r")",
+        r"**",
+        r" or ",
+        r" is ",
+        r"option ",
+        r"A",
+        r"C",
+        r"J",
+        r"K",
+        r"yes",
+        r"No",
+        r"true",
+    ],
     *("1", "-3.5", "1,234", "%", "$", "\n", "\\", r"\text{", "\nQuestion:"),
 ]
 FRAGMENTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=25).map("".join)

@@ -1,101 +1,84 @@
-"""What a completion states: boxes, hashes, choices, yes and no.
+r"""What a completion states: numbers and formulas, a choice, yes or no. Training, evaluation and guidance all read it here.
 
-An answer is *extracted*, never guessed: a text that states none yields `None`; no text makes anything here raise.
+An answer is *extracted*, never guessed: a text that states none yields `None`; no text makes anything here raise, and
+none takes more than milliseconds. The order of decisions, for all kinds of answers:
+
+**What is cut off** (`reading`)
+1. Thinking: only what follows the last `</think>` counts; when nothing follows, the thought itself is the text.
+2. What follows the end of a turn (`<|im_end|>`, `</s>`, ...).
+3. Run-ons: of the texts up to each further "Question:", "Problem:", "User:" ..., the first that states an answer
+   states *the* answer; what follows is not read.
+4. Code: boxes in a fenced block of code, in a `print(...)` or a format string are no answers.
+
+**Where an answer stands, best first**
+1. The last complete `\boxed{}` or `\fbox{}` that is no template (empty, "...", "your answer"). Boxes joined by
+   commas, "and" or "or" are one list of answers; a sign before the box belongs to it (`-\boxed{5}` is -5).
+2. After the last `####`: a number or formula, the whole of it (`3 1/2`, `2 million`, `x = 42`), not a heading.
+3. Choices and yes/no only (`verdicts`): the last verdict in words. "The answer is (C)", "Answer: C",
+   "<answer>C</answer>", "(C) is correct"; "So the answer is no." A number in prose is no answer (`allow_last_number`).
+4. A text whose first line, or last line, is only a key ("C", "(C) Paris"), or that opens or closes with yes or no.
+
+**What makes a verdict state nothing**
+- It is denied ("I don't think ..."), supposed ("if so, ..."), asked, ascribed to others, hedged to a possibility ("might
+  be"), or taken back ("..., but it is not correct"): then the verdict before it counts, unless it was taken back.
+- It names several keys ("B and D", "(B) ice (E) snow", "yes and no"), no key, or says that it depends or that none fits:
+  then the text states nothing, whatever stood before.
+- A letter in a formula (`$C(5,2)$`), a letter used as a word, a lower-case key outside a box, a key that is no choice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import islice
 
-_TYPOGRAPHY = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u202f": " ", "°": " "})
-
-
-_SPACING = re.compile(r"\\[!,;: ]|\\(?:left|right|q?quad)(?![a-zA-Z])|~")
-
-
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b")
-
-
-_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf)\s*\{(?P<text>[^{}]*)\}")
-
-
-def _strip_markup(text: str) -> str:
-    """Drop what surrounds a value without changing it: delimiters, spacing commands, degrees, full stop."""
-    text = text.translate(_TYPOGRAPHY).replace("{,}", ",")
-    text = _DEGREES.sub(" ", _SPACING.sub("", text)).strip()
-    for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
-        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing):
-            text = text[len(opening) : -len(closing)].strip()
-    return text.rstrip(" .\\")
-
-
-_INSERTED_SPACE = re.compile(r"(?<![^\W_])\s+|\s+(?![^\W_])")
-
-
-def _without_text_commands(text: str) -> str:
-    return _TEXT_COMMAND.sub(r" \1 ", _strip_markup(text)).strip()
-
-
-def _plain(text: str) -> str:
-    r"""LaTeX without its typography: `\left`, spacing, `\text{}`, `$`, needless blanks; `(C)` as `C`."""
-    text = _without_text_commands(text).replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
-    text = _INSERTED_SPACE.sub("", text)
-    return text[1:-1] if re.fullmatch(r"\([a-zA-Z]\)", text) else text
-
+from thinktuning_lite.method import verdicts
+from thinktuning_lite.method.notation import ascii_math, unwrapped
+from thinktuning_lite.method.plain_numbers import INTEGER, parse_number
+from thinktuning_lite.method.reading import (
+    MAX_MARKERS,
+    Box,
+    all_boxes,
+    answer_boxes,
+    counted_part,
+    first_answer_box,
+    question_ends,
+)
+from thinktuning_lite.method.verdicts import Found
 
 LETTERS = "ABCDEFGHIJ"
 
-
-_BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\\\(?!boxed|fbox)|\\[{}]|(?P<open>\{)|(?P<close>\})")
-_BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s+(-?[0-9][0-9.,/]*)")
-
-_INTEGER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_DECIMAL = rf"(?:{_INTEGER}(?:\.[0-9]+)?|\.[0-9]+)"
+_DECIMAL = rf"(?:{INTEGER}(?:\.[0-9]+)?|\.[0-9]+)"
 _STATED_NUMBER = rf"-?\$?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?%)?"
-# What may not follow keeps a numbered Markdown heading ("#### 2. Solve for x") from being read as an answer.
-_HASHES = re.compile(rf"#### *({_STATED_NUMBER})(?![0-9:)]|[.,][0-9]|\.[ \t]+\S)")
 _ANY_NUMBER = re.compile(rf"(?<![\w.$\-])(?<![\w)\]]-){_STATED_NUMBER}|(?<=[\w)\]]-){_DECIMAL}")
+
+
+# --- numbers and formulas -----------------------------------------------------------------------------------
 
 
 def extract_boxed(text: str) -> str | None:
     r"""Content of the last complete `\boxed{...}` or `\fbox{...}`, stripped; `None` if no box is complete.
 
     Braces are balanced (`\{` and `\}` do not count). Of nested boxes the inner one is last. `\boxed 5`, TeX's
-    form without braces, counts for a number.
+    form without braces, counts for a number. The bare tool: templates and code count (`extract_answer` leaves them out).
     """
-    last_start, content = -1, None
-    openings: list[tuple[int, bool]] = []
-    for token in _BRACE.finditer(text):
-        if token["box"] or token["open"]:
-            openings.append((token.end(), token["box"] is not None))
-        elif token["close"] and openings:
-            start, is_box = openings.pop()
-            if is_box and start > last_start:
-                last_start, content = start, text[start : token.start()].strip()
-    for bare in _BARE_BOX.finditer(text):
-        if bare.start(1) > last_start:
-            last_start, content = bare.start(1), bare[1].rstrip(".,/")
-    return content
-
-
-def first_answer_end(text: str) -> int | None:
-    r"""Where the first complete `\boxed{...}` or `\fbox{...}` ends (index behind its brace); `None` if none is complete."""
-    openings: list[bool] = []
-    for token in _BRACE.finditer(text):
-        if token["box"] or token["open"]:
-            openings.append(token["box"] is not None)
-        elif token["close"] and openings and openings.pop():
-            return token.end()
-    return None
+    boxes = all_boxes(text)
+    return boxes[-1].content if boxes else None
 
 
 def extract_hashes(text: str) -> str | None:
-    """Number after the last `####`, GSM8K's form: `#### 1,234`, `#### -3/4`, `#### $18`; `None` if none."""
-    found = _HASHES.findall(text)
-    return found[-1] if found else None
+    """What stands after the last `####`, GSM8K's form: `#### 1,234`, `#### **$18**`, `#### x = 3/4`; `None` if none.
+
+    Words after a number are dropped unless they change it ("18 dollars", but "2 million"); headings state nothing.
+    """
+    start = len(text)
+    for _ in range(MAX_MARKERS):
+        start = text.rfind("####", 0, start)
+        if start < 0:
+            return None
+        if (found := _after_hashes(text, start)) is not None:
+            return found[0]
+    return None
 
 
 def extract_last_number(text: str) -> str | None:
@@ -105,129 +88,170 @@ def extract_last_number(text: str) -> str | None:
 
 
 def extract_answer(text: str, *, allow_last_number: bool = False) -> str | None:
-    r"""Final answer of a completion: the last `\boxed{}`, else the last `#### n`, else `None`.
+    r"""Final answer of a completion: its last `\boxed{}`, else what follows its last `####`, else `None`.
 
-    With `allow_last_number` a text that has neither yields its last bare number, which is a guess.
+    The order of decisions is in the module's head. With `allow_last_number` a text that has neither yields its last
+    bare number, which is a guess.
     """
-    answer = extract_boxed(text) or extract_hashes(text)
+    answer = _first_stated(text, _number_or_formula)
     if answer is None and allow_last_number:
-        return extract_last_number(text)
+        return extract_last_number(counted_part(text)[1])
     return answer
 
 
-# A statement is "answer|option|choice ... is|: X". The words between must neither hold another "is" ("the
-# answer is not listed, but the closest is (A)" states none) nor announce options ("answer choices: A. ...").
-_ADVERB = r"(?:therefore|thus|hence|then|clearly|probably|indeed|most likely|likely|actually|simply)"
-_NOUN = r"(?:(?:the\s+)?(?:option|choice|letter|answer)\b)?"
-_STATEMENT = (
-    r"(?i:(?<!wrong )(?<!incorrect )\b(?:answer|option|choice|ans)\b"
-    r"(?:(?!\b(?:is|choices|options)\b)[^.:=\n]){0,60}?"
-    rf"(?:\bis\b|\b(?:would|must|should) be\b|:|=)(?:\s*,?\s*{_ADVERB},?)?\**:?\s*{_NOUN})"
-    # what may be set around the key: blanks, Markdown, quotes, brackets, LaTeX
-    r"(?:[\s*_`\"'“‘(\[{$:]|\\(?:text|textbf|textit|mathbf|mathrm|boldsymbol|bf)\s*\{?|\\[(\[]){0,12}"
+def first_answer_end(text: str) -> int | None:
+    r"""Where the first answer of a completion ends: behind the brace of a box, with the boxes joined to it, or behind
+    what `####` is followed by; `None` if no such answer is there. Thoughts, templates and code count as in `extract_answer`.
+    """
+    start, part = counted_part(text)
+    box = first_answer_box(part)
+    if box is not None:
+        boxes = answer_boxes(part[: box.end + 500])
+        group = next((group for group in _groups(boxes, part) if box in group), [box])
+        return start + group[-1].end
+    hashes = (match.start() for match in islice(re.finditer("####", part), MAX_MARKERS))
+    return next((start + found[1] for at in hashes if (found := _after_hashes(part, at)) is not None), None)
+
+
+def _first_stated(text: str, read: Callable[[str], Found | None]) -> str | None:
+    """What the first of the texts up to each further question states."""
+    _, part = counted_part(text)
+    found = next((found for end in question_ends(part) if (found := read(part[:end])) is not None), None)
+    return None if found is None else found.value
+
+
+def _number_or_formula(part: str) -> Found | None:
+    answer = _stated_by_boxes(part) or extract_hashes(part)
+    return None if answer is None else Found(answer)
+
+
+_JOINED = re.compile(
+    r"(?:[\s,;&$*]|\\[()\[\]\\,;! ]|\\q?quad\b|\\text\s*\{\s*,?\s*(?:and|or)?\s*,?\s*\}|\b(?:and|or)\b"
+    r"|\(?\b[a-zA-Z](?:_\{?\w\}?|\b)(?:\s*=|\))|[-−]|±|\\pm)*"
 )
-_NEXT_QUESTION = re.compile(r"\n\s*\**(?:Question|Q)\b[^\n]{0,10}:")
+_SEPARATOR = re.compile(r"[,;&]|\b(?:and|or)\b|\\quad|\\qquad")
+_SIGN = re.compile(r"(?P<before>(?:^|[\s\S]{0,12}?))(?P<sign>[-−]|\\pm|±)(?P<gap>\s*)\$?$")
+_BINARY = re.compile(r"(?:[0-9)\]}%!]|(?<![a-zA-Z])[a-zA-Z])\s*$")
 
 
-class _ChoicePatterns(NamedTuple):
-    inside: re.Pattern[str]  # a choice stated somewhere in a text
-    whole: re.Pattern[str]  # a box or a line that holds the key, perhaps with the option's text
-    joined: re.Pattern[str]  # a second key joined to the first: "or (B)"
+def _groups(boxes: list[Box], part: str) -> list[list[Box]]:
+    """Boxes that are one list of answers together, in order."""
+    groups: list[list[Box]] = []
+    for box in boxes:
+        between = part[groups[-1][-1].end : box.start] if groups and groups[-1][-1].end <= box.start else ""
+        if len(between) <= 60 and "\n\n" not in between and _SEPARATOR.search(between) and _JOINED.fullmatch(between):
+            groups[-1].append(box)
+        else:
+            groups.append([box])
+    return groups
 
 
-@lru_cache(maxsize=32)
-def _choice_patterns(letters: str) -> _ChoicePatterns:
-    key = f"[{re.escape(letters)}]"
-    # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
-    bare = r"(?![\w'’])(?!\s*[=+^<>/%])(?!-\w)(?![.,][0-9])"
-    lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
-    stated = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
-    named = rf"(?:\(({key})\)|\b(?i:option|choice|answer)\s+\(?({key})\b\)?)"
-    verdict = (
-        r"(?i:(?:is|(?:would|must) be)\s+the\s+(?:single\s+|most\s+)?"
-        r"(?:correct|right|best|final|only|accurate|appropriate)\s+(?:answer|option|choice))"
-    )
-    inside = (
-        rf"{_STATEMENT}{stated}"
-        rf"|{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
-        rf"|\b({key})\s+{verdict}"
-        rf"|\b(?i:therefore|thus|hence|so),?\s+{named}\s+(?i:is\s+(?:the\s+)?(?:correct|right|best))\b"
-        rf"|\b(?i:therefore|thus|hence|so),?\s+(?:{named}|({key}))\s+(?i:is\s+the\s+(?:answer|option|choice))\b"
-        # "Option C is correct", but not "if option C is correct" or "option C is correct in that"
-        rf"|(?<!if )(?<!If )(?<!whether )(?<!that ){named}\s+(?i:is\s+(?:correct|right))"
-        r"(?=\s*(?:[.,;!]|$|\n|because\b|since\b))"
-        rf"|\b(?i:corresponds\s+to|matches)\s+(?:the\s+)?(?i:option|choice|answer)\s+\(?({key})\b\)?"
-        rf"|\b(?i:I|we)(?i:'d|\s+would|\s+will)?\s+(?i:choose|select|pick|go with)\s+(?i:{_NOUN})"
-        rf"[\s(*]{{0,4}}{stated}"
-    )
-    another = rf"(?![^\n]*[\s(]{key}[).])"
-    whole = (
-        rf"[^\w\n]*({key})[^\w\n]*"
-        rf"|[^\w\n]*({key})(?:\)|\.(?!\w))(?!\s*(?:is|or|and)\b){another}[^\n]*"
-    )
-    joined = rf"[\s)\]*}}$]*(?:or|and|&|/)[\s(\[*$]*(?:option\s+)?{key}(?!\w)"
-    return _ChoicePatterns(re.compile(inside), re.compile(whole, re.IGNORECASE), re.compile(joined))
+def _stated_by_boxes(part: str) -> str | None:
+    boxes = [box for box in answer_boxes(part) if not verdicts.is_denied(part, box.start)]
+    if not boxes:
+        return None
+    contents = list(dict.fromkeys(_signed(part, box) for box in _groups(boxes, part)[-1]))
+    return ", ".join(contents)
+
+
+def _signed(part: str, box: Box) -> str:
+    """The box's content with the sign before it and the percent sign behind it."""
+    content = box.content
+    if part.startswith((r"\%", "%"), box.end):
+        content += r"\%"
+    match = _SIGN.search(part[max(0, box.start - 16) : box.start])
+    if match is None or _BINARY.search(match["before"]):
+        return content
+    is_bullet = match["gap"] and match["before"].rstrip(" \t")[-1:] in ("", "\n", "*", ".", ":")
+    if is_bullet or (match["gap"] and re.search(r"[a-z]{2,}\s*$", match["before"])):
+        return content  # a dash
+    sign = "-" if match["sign"] in "-−" else r"\pm "
+    return sign + (content if re.fullmatch(r"[\w.,/%\\]+(?:\{[^{}]*\})*", content) else f"({content})")
+
+
+_LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*", re.IGNORECASE)
+_NUMBERED = re.compile(r"[0-9]+(?:[:)]|\.[ \t]+\S)")
+_LEADING = re.compile(
+    rf"-?\s*(?:\\?[$£€]\s*)?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?\\?%)?(?=$|[\s.,;:!?)a-zA-Z°])(?![.,][0-9]|[eE][+-]?[0-9])"
+)
+_FORMULA = re.compile(r"\\[a-zA-Z]|[({\[]|[a-zA-Z](?:\([a-z]\))?\s*=|[^\x00-\x7f]*[√π½]|-\\|10\^")
+_CHANGES_VALUE = re.compile(
+    r"[0-9=+*/^<>\\]|\b(?:half|squared|cubed|or|to|hundred|thousand|[mbtr]+illion|dozen|times|over)\b", re.IGNORECASE
+)
+
+
+def _after_hashes(text: str, start: int) -> tuple[str, int] | None:
+    """What the `####` at `start` is followed by, and where that ends; `None` for a heading."""
+    end = text.find("\n", start)
+    end = len(text) if end < 0 else end
+    content = _unmarked(text[start:end][:500].lstrip("#"))
+    label = _LABEL.match(content)
+    if label is not None:
+        content = content[label.end() :]
+        if not content:  # "#### Answer", and the answer on the next line
+            below = re.compile(r"\s*([^\n]{0,500})").match(text, end)
+            content, end = _unmarked(below[1]), below.end()
+            if parse_number(content) is None:
+                return None
+    if not content or _NUMBERED.match(content):
+        return None
+    number = _LEADING.match(content)
+    if number is not None and not _CHANGES_VALUE.search(content, number.end()):
+        return number[0].strip().rstrip(".,"), end
+    if number is not None and re.match(r"\s*\(", content[number.end() :]) and content.endswith(")"):
+        return number[0].strip(), end  # "18 (9 + 9)"
+    starts_like_one = re.match(r"[-+]?\s*\\?\$?\s*[0-9.]", content) or _FORMULA.match(content)
+    return (content, end) if starts_like_one else None
+
+
+def _unmarked(line: str) -> str:
+    line = re.sub(r"\*\*|__|`|</?[a-z]+>", "", line).strip()
+    return unwrapped(ascii_math(line)).strip()
+
+
+# --- choices ------------------------------------------------------------------------------------------------
 
 
 def extract_choice(text: str, choices: int | Sequence[str] = LETTERS) -> str | None:
     r"""Key of the choice that a completion states, or `None` when it states none: a letter is never guessed.
 
     `choices`: how many there are (3 means A, B, C), or their one-character keys ("ABCD", ["1", "2", "3",
-    "4"]). Read are a box (`\boxed{C}`, `\boxed{\text{(c) } 12}`), else the last statement ("The answer is
-    (C)", "Answer: **C**", "#### C", "(C) is the correct option"), else a text that is one line with a key in
-    front ("C", "(C) Paris"). After a statement, what stands under a new "Question:" is a run-away
-    continuation and not read. Two keys joined by "or" or "and", a key outside `choices`, and a letter used as
-    a word state nothing.
+    "4"]). Read are a box (`\boxed{C}`, `\boxed{\text{(c) } 12}`), else the last verdict ("The answer is
+    (C)", "Answer: **C**", "#### C", "(C) is the correct option"), else a text whose first or last line is a key, alone
+    or in front of its option ("C", "(C) Paris"). What makes a text state nothing is in the module's head.
     """
     letters = LETTERS[:choices] if isinstance(choices, int) else "".join(choices)
-    patterns = _choice_patterns(letters)
-    boxed = extract_boxed(text)
-    if boxed is not None and (match := patterns.whole.fullmatch(_without_text_commands(boxed))):
-        return _group(match).upper()
-    text = text.replace("####", "answer:")
-    statements = list(patterns.inside.finditer(text))
-    if statements:
-        continuation = _NEXT_QUESTION.search(text, statements[0].end())
-        if continuation:
-            statements = [statement for statement in statements if statement.start() < continuation.start()]
-        is_ambiguous = patterns.joined.match(text, statements[-1].end())
-        return None if is_ambiguous else _group(statements[-1])
-    match = patterns.whole.fullmatch(text.strip())
-    return _group(match) if match and _group(match) in letters else None
+
+    def read(part: str) -> Found | None:
+        boxed = _stated_by_boxes(part)
+        if boxed is not None:
+            found = verdicts.choice_in_box(boxed, letters)
+            if found is not None:
+                return found
+        return verdicts.choice_in_words(part, letters)
+
+    return _first_stated(text, read)
 
 
-_TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-_YES_NO = r"\b(yes|no|true|false)\b"
-# "no" also begins noun phrases ("the answer is no one"): something must end the word.
-_YES_NO_END = r"(?=[\s)\]}*_`\"'”’$]*(?:$|\n|[.,;:!–—-])|\s+(?:because|since|as)\b)"
-_YES_NO_BOX = re.compile(rf"\s*{_YES_NO}(?:[\s.!]*|[,;.].*)", re.IGNORECASE | re.DOTALL)  # "Yes, it would"
-_YES_NO_STATEMENT = re.compile(rf"{_STATEMENT}{_YES_NO}{_YES_NO_END}", re.IGNORECASE)
-_YES_NO_OPENING = re.compile(rf"[^\w\n]*{_YES_NO}{_YES_NO_END}", re.IGNORECASE)
-_YES_NO_CLOSING = re.compile(
-    rf"(?:.*[.!?]\s+)?[^\w]*(?:(?:so|thus|therefore|hence),?\s+)?{_YES_NO}[^\w]*", re.IGNORECASE
-)
+# --- yes and no ---------------------------------------------------------------------------------------------
 
 
 def extract_yes_no(text: str) -> str | None:
     r"""`"yes"` or `"no"` as stated by a completion (true and false count as such), or `None`; never a guess.
 
-    Read are a box, else the last "answer is yes" or "Answer: no", else a last sentence that is only the word
-    ("So no."), else the word at the beginning of the text ("Yes, because ...").
+    Read are a box, else the last verdict ("the answer is yes", "Answer: no", "So, no, it cannot."), else a last
+    sentence that is only the word, else the word at the beginning of the text ("Yes, because ...").
     """
-    boxed = extract_boxed(text)
-    if boxed is not None and (match := _YES_NO_BOX.fullmatch(_plain(boxed))):
-        return _TRUTH[match[1].lower()]
-    statements = _YES_NO_STATEMENT.findall(text.replace("####", "answer:"))
-    if statements:
-        return _TRUTH[statements[-1].lower()]
-    last_line = text.rstrip()[-200:].rpartition("\n")[2]
-    match = _YES_NO_CLOSING.fullmatch(last_line) or _YES_NO_OPENING.match(text)
-    return _TRUTH[match[1].lower()] if match else None
 
+    def read(part: str) -> Found | None:
+        boxed = _stated_by_boxes(part)
+        if boxed is not None:
+            found = verdicts.yes_no_in_box(boxed)
+            if found is not None:
+                return found
+        return verdicts.yes_no_in_words(part)
 
-def _group(match: re.Match[str]) -> str:
-    """The one group of the match that is filled."""
-    return next(group for group in match.groups() if group is not None)
+    return _first_stated(text, read)
 
 
 def gsm8k_gold(answer_field: str) -> str:

@@ -1,7 +1,8 @@
 """The helper process of `grading`: math-verify behind limits on time and memory. A script of its own, so that it starts
 wherever the package was imported from; it imports nothing of the package.
 
-It prints "ready", then answers each line of stdin, a JSON pair (answer, gold), with "1" or "0".
+It prints "ready", then answers each line of stdin: a JSON list [answer, gold] with "1" or "0", [answer] with "=" and the
+key that equal answers share.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 TIME_LIMIT_S = 0.5  # processor time of one LaTeX comparison
 MEMORY_LIMIT_BYTES = 2 << 30  # address space of the helper process
+TOLERANCE = 1e-6  # relative, between two values one of which is a decimal
 
 
 def _serve() -> None:
@@ -24,6 +27,7 @@ def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is meant for the training run
     for warm_up in (r"\frac{1}{x}+\sin(y)", r"\{1,2\}", r"[1, \sqrt{2})"):  # the first use imports more
         _verify(warm_up, r"\sqrt{2}")
+        _key(warm_up)
     print("ready", flush=True)
     if not hasattr(os, "fork"):
         return _answer_pairs()
@@ -39,30 +43,101 @@ def _serve() -> None:
 
 
 def _answer_pairs() -> None:
-    """Answer each line of stdin, a JSON pair (answer, gold), with "1" or "0" until stdin ends."""
+    """Answer each line of stdin until it ends."""
     set_limit = _limits()
     replies, sys.stdout = sys.stdout, sys.stderr  # nothing that a library prints may mix with the replies
     for line in sys.stdin:
+        question, reply = json.loads(line), ""
         set_limit(TIME_LIMIT_S)
         try:
-            correct = _verify(*json.loads(line))
+            reply = str(int(_verify(*question))) if len(question) == 2 else "=" + _key(*question)
         except Exception:
-            correct = False
+            pass  # what cannot be parsed or compared is not equal, and has no key
         set_limit(0)
-        print(int(correct), file=replies, flush=True)
+        print(reply, file=replies, flush=True)
+
+
+@lru_cache(maxsize=256)  # one gold is compared with many answers, and one answer compared and keyed
+def _expressions(text: str) -> list[Any]:
+    from math_verify import LatexExtractionConfig, parse
+
+    if re.search(r"\$|\\\(|\\\[|\\boxed", text):  # several formulas, or prose around one
+        return parse(text, parsing_timeout=None)
+    # first_match: of an answer that cannot be parsed as a whole, no part counts
+    whole = f"${' '.join(text.split())}$"
+    return parse(whole, [LatexExtractionConfig()], extraction_mode="first_match", parsing_timeout=None)
 
 
 def _verify(answer: str, gold: str) -> bool:
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
-    def expressions(text: str) -> list[Any]:
-        if re.search(r"\$|\\\(|\\\[|\\boxed", text):  # several formulas, or prose around one
-            return parse(text, parsing_timeout=None)
-        # first_match: of an answer that cannot be parsed as a whole, no part counts
-        whole = f"${' '.join(text.split())}$"
-        return parse(whole, [LatexExtractionConfig()], extraction_mode="first_match", parsing_timeout=None)
+    stated, wanted = _expressions(answer), _expressions(gold)
+    close = _close(stated[0], wanted[0]) if stated and wanted else None
+    if close is not None and _has_decimal(stated[0], wanted[0]):
+        return close
+    return close is not False and verify(wanted, stated, timeout_seconds=None)
 
-    return verify(expressions(gold), expressions(answer), timeout_seconds=None)
+
+def _close(a: Any, b: Any) -> bool | None:
+    """Whether two values, or tuples or sets of values, differ by a millionth at most; `None` if they are neither.
+
+    math-verify compares to a number of decimal places, below which it finds every two values equal.
+    """
+    from sympy import Expr, FiniteSet, N, Tuple
+
+    if isinstance(a, Expr) and isinstance(b, Expr):
+        if a.free_symbols or b.free_symbols or not (a.is_number and b.is_number):
+            return None
+        x, y = complex(N(a, 20)), complex(N(b, 20))
+        return abs(x - y) <= TOLERANCE * max(abs(x), abs(y))
+    if not isinstance(a, (FiniteSet, Tuple)) or not isinstance(b, (FiniteSet, Tuple)) or len(a.args) != len(b.args):
+        return None
+    if isinstance(a, FiniteSet) != isinstance(b, FiniteSet) or None in map(_size, (*a.args, *b.args)):
+        return None
+    both = [sorted(side.args, key=_size) if isinstance(side, FiniteSet) else side.args for side in (a, b)]
+    parts = [_close(x, y) for x, y in zip(*both, strict=True)]
+    return False if False in parts else None
+
+
+def _size(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _has_decimal(*expressions: Any) -> bool:
+    from sympy import Float
+
+    return any(expression.has(Float) for expression in expressions)
+
+
+def _key(answer: str) -> str:
+    from sympy import Basic, MatrixBase
+
+    expressions = [e for e in _expressions(answer) if isinstance(e, (Basic, MatrixBase))]
+    return "; ".join(sorted(_fingerprint(e) for e in expressions))
+
+
+def _fingerprint(expression: Any) -> str:
+    """Equal for equal expressions: values to six digits, variables standing for fixed numbers, parts of sets sorted."""
+    from zlib import crc32
+
+    from sympy import Eq, Expr, FiniteSet, MatrixBase, N, Symbol, cbrt, prime
+
+    if isinstance(expression, Eq) and isinstance(expression.lhs, Symbol):
+        expression = expression.rhs  # x = 5 states 5
+    if isinstance(expression, Expr):
+        values = {s: cbrt(prime(2 + crc32(s.name.encode()) % 9973)) / 7 for s in expression.free_symbols}
+        value = complex(N(expression.subs(values).doit(), 20))
+        return f"{value.real:.6g}" if abs(value.imag) < 1e-12 * abs(value) or not value.imag else f"{value:.6g}"
+    parts = [
+        _fingerprint(part) for part in (expression.flat() if isinstance(expression, MatrixBase) else expression.args)
+    ]
+    if isinstance(expression, FiniteSet):
+        parts.sort()
+    name = f"{expression.shape}" if isinstance(expression, MatrixBase) else type(expression).__name__
+    return f"{name}({', '.join(parts)})" if parts else str(expression)
 
 
 def _limits() -> Callable[[float], None]:
