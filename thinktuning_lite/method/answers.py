@@ -14,7 +14,7 @@ none takes more than milliseconds. The order of decisions, for all kinds of answ
 1. The last complete `\boxed{}` or `\fbox{}` that is no template (empty, "...", "your answer"). Boxes joined by
    commas, "and" or "or" are one list of answers; a sign before the box belongs to it (`-\boxed{5}` is -5).
 2. After the last `####`: a number or formula, the whole of it (`3 1/2`, `2 million`, `x = 42`), not a heading.
-3. Choices and yes/no only (`verdicts`): the last verdict in words. "The answer is (C)", "Answer: C",
+3. Choices and yes/no only (`frames`, `verdicts`): the last verdict in words. "The answer is (C)", "Answer: C",
    "<answer>C</answer>", "(C) is correct"; "So the answer is no." A number in prose is no answer (`allow_last_number`).
 4. A text whose first line, or last line, is only a key ("C", "(C) Paris"), or that opens or closes with yes or no.
 
@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from thinktuning_lite.method import verdicts
+from thinktuning_lite.method.frames import is_denied
 from thinktuning_lite.method.notation import ascii_math, unwrapped
 from thinktuning_lite.method.plain_numbers import INTEGER, parse_number
 from thinktuning_lite.method.reading import (
@@ -147,7 +148,7 @@ def _groups(boxes: list[Box], part: str) -> list[list[Box]]:
 
 
 def _stated_by_boxes(part: str) -> str | None:
-    boxes = [box for box in answer_boxes(part) if not verdicts.is_denied(part, box.start)]
+    boxes = [box for box in answer_boxes(part) if not is_denied(part, box.start)]
     if not boxes:
         return None
     contents = list(dict.fromkeys(_signed(part, box) for box in _groups(boxes, part)[-1]))

@@ -1,201 +1,25 @@
 r"""Verdicts in words: which key, or yes or no, the sentences of a completion state. The rules are in `answers`' head.
 
-A verdict is a *frame* ("the answer is", "Answer:", "I would choose", "... is the correct option"), the value in it, and the
-sentence around it, which may take it back. Frames are found by one expression per kind, their surroundings are judged by
-short ones (`_is_void`); the last verdict that stands decides.
+A verdict is a frame (`frames`) with a value behind it, or a key in front of "is the correct option"; the last verdict
+that nothing takes back decides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from thinktuning_lite.method.frames import FORMULA, MAX_FRAMES, VOID_VALUE, clean_text, find_frames, is_void
 from thinktuning_lite.method.notation import TEXT_COMMAND
 
 MAX_READ_CHARS = 20_000  # from the end: where the last verdict of a text stands
-MAX_FRAMES = 200  # the last so many
 
 
 class Found(NamedTuple):
     """What a text states; a value of `None`: it says something about the answer that is no single value."""
 
     value: str | None
-
-
-# --- the text without its markup ----------------------------------------------------------------------------
-
-_FORMULA = "□"
-_MATH = re.compile(
-    r"\$\$?(?!\s)([^$\n]{1,120}?)(?<!\s)\$\$?(?![0-9])|\\\((.{1,120}?)\\\)|\\\[(.{1,120}?)\\\]", re.DOTALL
-)
-_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s")
-_LONE_KEY = re.compile(r"[\s({\[]*(?:\\(?:bf|mathbf|mathrm|boldsymbol)\b)?[\s({\[]*[A-Za-z0-9][\s)}\].:]*")
-_TEXT_START = re.compile(r"\s*\(?[A-Z0-9][).:]")
-_TAGS = re.compile(r"</?[a-zA-Z_]{1,20}>")
-_HEADING = re.compile(r"^[ \t]*(#{1,6})[ \t]*(.*)$", re.MULTILINE)
-_LABEL_LINE = re.compile(
-    r"^[ \t]*(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*$"
-    r"|^[ \t]*(?:A|Conclusion|Verdict|Final verdict|In conclusion|Final|Solution)[ \t]*:[ \t]*(?=\(?[A-Z0-9]\)|(?i:yes|no|true|false)\b)",
-    re.MULTILINE | re.IGNORECASE,
-)
-_LABEL_WORD = re.compile(r"[Aa]nswer|ANSWER|[Cc]onclusion|[Vv]erdict|Final|Solution:|A\s*:")
-_SHORT = re.compile(r"\W*(?:[A-Za-z0-9]|yes|no|true|false)\W*", re.IGNORECASE)
-
-
-def _clean(text: str) -> str:
-    """Text without tags, Markdown and LaTeX around words; a formula that is more than a key becomes a placeholder."""
-    if "<" in text:
-        text = re.sub(r"<(?:final_)?answer>", "\nanswer: ", text, flags=re.IGNORECASE)
-        text = _TAGS.sub("\n", text)
-    if "\\" in text:
-        text = re.sub(r"\\([%$#&_])", r"\1", text)
-        text = TEXT_COMMAND.sub(r"\g<text>", TEXT_COMMAND.sub(r"\g<text>", text))
-    if "$" in text or "\\" in text:
-        text = _MATH.sub(_formula, text)
-        text = re.sub(r"\\(?:bf|boxed|fbox)\b|[{}$]", "", text)
-    if "*" in text or "`" in text:
-        text = re.sub(r"[*`]+", "", text)
-    if "#" in text:
-        text = _HEADING.sub(lambda m: f"answer: {m[2]}" if len(m[1]) == 4 and _SHORT.fullmatch(m[2]) else m[2], text)
-    return _LABEL_LINE.sub("answer: ", text) if _LABEL_WORD.search(text) else text
-
-
-def _formula(match: re.Match[str]) -> str:
-    content = next(group for group in match.groups() if group is not None)
-    if match[1] is not None and _PROSE.search(content):
-        return match[0]  # two amounts of money, not a formula
-    if _LONE_KEY.fullmatch(content):
-        return re.sub(r"\\[a-z]+", "", content).strip(" {}")
-    start = _TEXT_START.match(content)
-    return (start[0] if start else "") + _FORMULA
-
-
-# --- frames -------------------------------------------------------------------------------------------------
-
-_HEDGE = (
-    r"(?:\s*,?\s*(?:(?!unlikely|hardly|scarcely)[a-z]{2,}ly|likely|indeed|therefore|thus|hence|then|just|also|still|in fact|"
-    r"of course|to be|most|best|given by|represented by|found in|a|an|definite|resounding|clear|firm|strong|simple)\b,?){0,4}"
-)
-_NOUN = r"(?:\s*(?:the\s+)?(?:following\s+)?(?:answer\s+)?(?:option|choice|letter|answer|statement|item)\b)?"
-_AROUND = r"[\s\"'“”‘(\[{:_]{0,12}"
-_IS = r"(?:is|are|was|(?:would|must|should|will|has to|have to|seems to|appears to|ought to) be)\b"
-_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(65, 91)})  # keeps every position, unlike str.lower
-_ANCHOR = re.compile(
-    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choose|select|pick\b|go (?:with|for)|opt for|say|correspond|match|leav|letter:)"
-)
-_THING = re.compile(
-    # the answer ... is; no second "is" between (it would be about something else)
-    rf"(?<!wrong )(?<!incorrect )(?:answers?|option|choice|ans|statement)\b(?:(?!\b(?:is|are|choices|options)\b)[^.:=\n?]){{0,60}}?\s"
-    rf"{_IS}{_HEDGE}:?{_NOUN}{_AROUND}",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(
-    rf"(?:(?:answer|ans|verdict)(?:\s+choice)?|option|choice|letter)\s*(?:\([^)\n]{{0,30}}\))?\s*[:=]{_HEDGE}{_NOUN}{_AROUND}",
-    re.IGNORECASE,
-)
-_BEFORE_LABEL = re.compile(
-    r"(?:^|[\n.;,!)>\]]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
-    re.IGNORECASE,
-)
-_BEFORE_OPTION_LABEL = re.compile(r"\b(?:final|correct|best|right|chosen)(?:\s+answer)?\s*$", re.IGNORECASE)
-_CHOOSE = re.compile(
-    rf"(?:choose|select|pick|go\s+(?:with|for)|opt\s+for|answer|say)\b(?:\s+that)?{_NOUN}{_AROUND}", re.IGNORECASE
-)
-_BEFORE_CHOOSE = re.compile(r"\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must)?\s+$", re.IGNORECASE)
-_LEADS_TO = re.compile(
-    rf"(?:corresponds?\s+to|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
-    re.IGNORECASE,
-)
-
-
-class _Frame(NamedTuple):
-    start: int
-    end: int  # where the value stands
-
-
-def _frames(text: str) -> Iterator[_Frame]:
-    """The frames of a text, the last one first. Anchors are found in one pass; only at them the frame is tried."""
-    anchors = [match.start() for match in _ANCHOR.finditer(text.translate(_LOWER))]
-    for at in reversed(anchors[-MAX_FRAMES:]):
-        before = text[max(0, at - 30) : at]
-        first = text[at].lower()
-        match = None
-        if first in "aoc" or text.startswith(("statement", "Statement"), at):
-            match = _THING.match(text, at)
-        if match is None and first in "aocvl" and (found := _LABEL.match(text, at)):
-            is_option = text[at : at + 3].lower() not in ("ans", "ver")
-            match = found if (_BEFORE_OPTION_LABEL if is_option else _BEFORE_LABEL).search(before) else None
-        if match is None and _BEFORE_CHOOSE.search(before):
-            match = _CHOOSE.match(text, at)
-        match = match or _LEADS_TO.match(text, at)
-        if match is not None:
-            yield _Frame(at, match.end())
-
-
-_VOID_VALUE = re.compile(
-    r"(?:that\s+)?(?:it\s+(?:all\s+)?depends|none\b|neither\b|both\b|unclear|unknown|uncertain|ambiguous|undetermined|indeterminate|"
-    r"impossible|maybe\b|cannot\s+be|can't\s+be|not\s+(?:listed|given|among|clear|certain|possible|provided|definite|known|determin))",
-    re.IGNORECASE,
-)
-
-# --- what takes a verdict back ------------------------------------------------------------------------------
-
-_SUPPOSED = re.compile(
-    r"(?:(?:^|[,;:(]\s*|\b(?:so|then|but|and|because|since|or|thus|hence|therefore)\s+)"
-    r"(?:if|suppose|supposing|assume|assuming|unless|in\s+case|provided|were|had|otherwise|whether)\b)"
-    r"|\b(?:if|whether|ask|asks|asked|wonder)\s*(?:that\s+)?(?:the\s+)?(?:correct\s+)?$",
-    re.IGNORECASE,
-)
-_DOUBTED = re.compile(
-    r"(?:(?:\bnot|n['’]t|\bnever|\bnobody|\bno\s+one|\bhardly|\bcannot)\b[^,;:]{0,40}\b(?:think|believe|say|agree|claim|sure|certain|"
-    r"mean|follow|case|true|clear|conclude|know|convinced|suggest|imply|possible|that)\b"
-    r"|\b(?:doubt|unlikely|disagree|den(?:y|ies)|false|wrong|incorrect|untrue)\b[^,;:]{0,15}\b(?:that|if|whether)\b)[^,;:]{0,25}$",
-    re.IGNORECASE,
-)
-_ASCRIBED = re.compile(
-    r"(?:\b(?<!\bI )(?<!\bwe )(?:might|may|could)\s+(?:\w+\s+)?(?:think|say|argue|assume|claim|expect|guess|believe|conclude|be\s+tempted)\b"
-    r"|\b(?:some|many|people|someone|others?|a\s+student|students)\b[^,;.]{0,20}\b(?:think|say|argue|assume|claim|expect|guess|believe)s?\b)"
-    r"[^;:]{0,40}$",
-    re.IGNORECASE,
-)
-_WRONG = (
-    r"(?:not\s+(?:quite\s+|actually\s+)?(?:the\s+)?(?:correct|right|answer|best|true)|n['’]t\s+(?:quite\s+)?(?:the\s+)?(?:correct|right|answer|true)|"
-    r"incorrect|wrong|a\s+mistake|false|untrue)\b"
-)
-_RETRACTED = re.compile(
-    r"[^\n]{0,80}?(?:[,;.—–!-]|\s)\s*(?:but|however|though|although|wait|no|hmm|actually)\b[^\n.]{0,40}?\b(?:it|that|this|which)\b"
-    rf"[^\n.]{{0,15}}?{_WRONG}"
-    rf"|[^\n.]{{0,40}}?,\s*which\s+(?:is|was|would\s+be)\s+{_WRONG}"
-    rf"|[\s)\]\"']*(?:is|was)\s*(?:{_WRONG})",
-    re.IGNORECASE,
-)
-_CONDITION = re.compile(r"[)\]\"'\s,]*\s(?:only\s+)?(?:if|unless|provided|depending)\b", re.IGNORECASE)
-_ASKED = re.compile(r"[^.!?\n]{0,100}\?")
-_DENIED_BOX = re.compile(
-    r"(?:\bnot|n['’]t|\bnever|\\neq?|≠)\s*(?:equal\s+(?:to\s+)?|simply\s+|just\s+)?[\s$:(\[\\]*$", re.IGNORECASE
-)
-
-
-def is_denied(text: str, start: int) -> bool:
-    """Whether what begins at `start` (a box) has a "not" directly before it."""
-    return _DENIED_BOX.search(text, max(0, start - 30), start) is not None
-
-
-def _is_void(text: str, start: int, end: int) -> bool:
-    """Whether the verdict in `text[start:end]` is supposed, doubted, ascribed to others, asked or taken back."""
-    behind = text[end : end + 200]
-    if _RETRACTED.match(behind) or _CONDITION.match(behind) or _ASKED.match(behind):
-        return True
-    before = text[max(0, start - 300) : start]
-    before = re.split(r"[.!?]\s|\n", before)[-1].strip()
-    if not before:
-        return False
-    supposed = _SUPPOSED.search(before)
-    if supposed and not before[: supposed.end()].lower().endswith("even if"):
-        return True
-    return _DOUBTED.search(before + " ") is not None or _ASCRIBED.search(before + " ") is not None
 
 
 # --- choices ------------------------------------------------------------------------------------------------
@@ -213,13 +37,8 @@ class _Keys(NamedTuple):
     box: re.Pattern[str]
 
 
-@lru_cache(maxsize=32)
-def _keys(letters: str) -> _Keys:
-    key = f"[{re.escape(letters)}]"
-    # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
-    bare = rf"(?![\w'’{_FORMULA}(])(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
-    lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
-    value = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
+def _verdict_patterns(key: str) -> tuple[str, str]:
+    """A key in front of its verdict, and a last sentence that needs no frame."""
     named = rf"(?:\(({key})\)|(?<![\w(])({key})\)|\b(?i:option|choice|answer|statement)\s+\(?({key})\b\)?)"
     what = r"(?i:(?:single\s+|only\s+|most\s+(?:\w+\s+)?)?(?:correct|right|best|final|only|accurate|appropriate|suitable|likely|logical|plausible|true)?)"
     verdict = rf"(?i:(?:is|(?:would|must|should|has\s+to)\s+be)\s+the\s+){what}\s*(?i:answer|option|choice)\b"
@@ -236,6 +55,16 @@ def _keys(letters: str) -> _Keys:
         rf"|\b(?i:only)\s+(?i:option\s+|choice\s+|answer\s+)?\(?({key})\)?\s+"
         r"(?i:fits|works|satisfies|matches|makes\s+sense|is\s+(?:correct|right|valid|possible))\b[^.!?\n]*[.!?]?\s*$"
     )
+    return backward, closing
+
+
+@lru_cache(maxsize=32)
+def _keys(letters: str) -> _Keys:
+    key = f"[{re.escape(letters)}]"
+    # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
+    bare = rf"(?![\w'’{FORMULA}(])(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
+    lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
+    value = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
     joined = rf"[\s)\]}}$\"']*(?:,?\s*(?i:and/or|or|and)\b|&|/|,)[\s(\[$\"']*(?i:option\s+|choice\s+)?({key})(?![\w'’])(?!(?<=[AI])\s+[a-z])"
     listed = rf"[(\[]({key})[)\]]|(?<![\w(])({key})\)|[,;]\s*({key})[.:]\s"
     line = rf"[ \t(\[]*(?:(?i:option|choice)\s+)?({key})(?:[).:\]]|[ \t]*$)"
@@ -245,7 +74,7 @@ def _keys(letters: str) -> _Keys:
         rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+(?:because|since|as|is)\b.*)"
     )
     return _Keys(
-        *(re.compile(p) for p in (value, backward, closing, joined, listed)),
+        *(re.compile(p) for p in (value, *_verdict_patterns(key), joined, listed)),
         re.compile(line, re.MULTILINE),
         re.compile(rf"[\s(]{key}[).]"),
         re.compile(alone),
@@ -272,22 +101,22 @@ def choice_in_box(content: str, letters: str) -> Found | None:
 def choice_in_words(part: str, letters: str) -> Found | None:
     """The key that the last verdict of a text states, else its first or last line; `None` if there is no verdict."""
     keys = _keys(letters)
-    text = _clean(part[-MAX_READ_CHARS:])
+    text = clean_text(part[-MAX_READ_CHARS:])
     verdicts = [verdict for verdict in (_framed(text, keys), _backward(text, keys)) if verdict is not None]
     if verdicts:
         return max(verdicts, key=lambda verdict: verdict[0])[1]
     closing = keys.closing.search(text[-150:])
-    if closing and not _is_void(text[-150:], closing.start(), closing.end()):
+    if closing and not is_void(text[-150:], closing.start(), closing.end()):
         return Found(_group(closing))
     return _choice_alone(text, letters, keys, whole=len(part) <= MAX_READ_CHARS)
 
 
 def _framed(text: str, keys: _Keys) -> tuple[int, Found] | None:
     """Where the last framed verdict ends, and what it states."""
-    for frame in _frames(text):
+    for frame in find_frames(text):
         value = keys.value.match(text, frame.end)
         end = value.end() if value else frame.end
-        if (value is None and not _VOID_VALUE.match(text, end)) or _is_void(text, frame.start, end):
+        if (value is None and not VOID_VALUE.match(text, end)) or is_void(text, frame.start, end):
             continue
         key = _group(value) if value else None
         is_one = key is not None and not _names_another(text[end : end + 300], key, keys)
@@ -307,7 +136,7 @@ def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
         for match in reversed(list(keys.backward.finditer(text, start, min(len(text), at + 80)))):
             key_at = next(match.start(i) for i, group in enumerate(match.groups(), 1) if group)
             in_range = _RANGE.search(text[max(0, key_at - 12) : key_at])
-            if match.end() > at and not in_range and not _is_void(text, match.start(), match.end()):
+            if match.end() > at and not in_range and not is_void(text, match.start(), match.end()):
                 return match.end(), Found(_group(match))
     return None
 
@@ -388,17 +217,17 @@ def yes_no_in_words(part: str) -> Found | None:
     """Yes or no by the last verdict of a text, else by its last sentence, else by its first word."""
     if not _ANY_TRUTH.search(part):
         return None
-    text = _clean(part[-MAX_READ_CHARS:])
-    for frame in _frames(text):
+    text = clean_text(part[-MAX_READ_CHARS:])
+    for frame in find_frames(text):
         value = _YES_NO.match(text, frame.end)
         both = _BOTH_FIRST.match(text, frame.end)
         end = value.end() if value else frame.end
-        if (value or both or _VOID_VALUE.match(text, end)) and not _is_void(text, frame.start, end):
+        if (value or both or VOID_VALUE.match(text, end)) and not is_void(text, frame.start, end):
             return Found(_TRUTH[value[1].lower()] if value and not both else None)
     last_line = text.rstrip()[-300:].rpartition("\n")[2]
     match = _CLOSING_WORD.fullmatch(last_line) or _CLOSING_SO.fullmatch(last_line)
     if match is None:
-        match = _OPENING.match(text if len(part) <= MAX_READ_CHARS else _clean(part[:300]))
+        match = _OPENING.match(text if len(part) <= MAX_READ_CHARS else clean_text(part[:300]))
     return Found(_TRUTH[match[1].lower()]) if match else None
 
 
