@@ -31,7 +31,10 @@ def run_settings(trainer: Any) -> dict[str, Any]:
     """What stands once in a log, before its rollouts: the loss's options and the tokenizer's name."""
     args = trainer.args
     found = {name: getattr(args, name) for name in RUN_SETTINGS if getattr(args, name, None) is not None}
-    return found | {"tokenizer": getattr(trainer.processing_class, "name_or_path", ""), "trainer": type(trainer).__name__}
+    return found | {
+        "tokenizer": getattr(trainer.processing_class, "name_or_path", ""),
+        "trainer": type(trainer).__name__,
+    }
 
 
 def rollouts_of(
@@ -91,7 +94,9 @@ class RolloutRecorder:
         )  # fmt: skip
         missing = [name for name in seams if not hasattr(trainer, name)]
         if missing:
-            raise ValueError(f"{type(trainer).__name__} has no {', '.join(missing)}: GRPOTrainer and RLOOTrainer can be recorded")
+            raise ValueError(
+                f"{type(trainer).__name__} has no {', '.join(missing)}: GRPOTrainer and RLOOTrainer can be recorded"
+            )
         if every < 1:
             raise ValueError(f"every={every}: record each so many-th step, 1 or more")
         self.trainer, self.every = trainer, every
