@@ -130,13 +130,12 @@ assert torch.allclose(dequantize_4bit(*block)[0, :4], restored)  # bitsandbytes 
 # Now the student: every linear layer inside its blocks so.
 
 # %%
-import tempfile
-
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.lessons.runtime import smoke, steps
+from thinktuning_lite.lessons.setup import workplace
 from thinktuning_lite.models.load import load_policy
 
-changes = {"output_dir": tempfile.mkdtemp(prefix="notebook04-")}
+changes = {"output_dir": str(workplace("notebook04"))}
 if preset == "tiny":
     changes |= {"max_steps": steps(24, 2), "guidance_steps": steps(18, 1), "save_strategy": "no"}
 run = presets.resolve({"preset": preset, "training": changes})

@@ -555,7 +555,7 @@ on_test = {line.method: line for line in rows_of_table if line.task == TASK}
 def given(name):
     line = on_test[name]
     return {
-        "generated in training, k tokens": f"{line.generated_tokens / 1000:.0f}",
+        "generated, k": f"{line.generated_tokens / 1000:.0f}",
         "trained on, k": f"{line.trained_tokens / 1000:.0f}",
         "gold": gold(name),
         "other role": other_role(name),
@@ -566,7 +566,8 @@ def given(name):
 for name in ("STaR", "ThinkTuning, released"):
     times = on_test[name].generated_tokens / on_test["GRPO"].generated_tokens
     print(f"generated in training, times GRPO's: {name} {times:.1f}")
-pd.DataFrame({name: given(name) for name in plan.methods}).T
+what_given = pd.DataFrame({name: given(name) for name in plan.methods}).T
+what_given.style.set_caption("generated and trained on: thousands of tokens in training")
 
 # %% [markdown]
 # *How to read it.* GRPO and ThinkTuning got equally many *steps* of equally many rollouts. Tokens are then not equal: a student that reflects

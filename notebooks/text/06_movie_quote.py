@@ -1218,6 +1218,7 @@ print(line_prompt.exemplars[0][1].replace("><", ">\n<"))
 
 # %%
 from thinktuning_lite.experiments import presets
+from thinktuning_lite.lessons.setup import workplace
 from thinktuning_lite.models import datasets as hub
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config
@@ -1226,7 +1227,7 @@ from thinktuning_lite.models.lora import lora_config
 def instil(line, machine, preset, data=None, prompt=None, **training):
     # ThinkTuning with the line in guidance and reward, by one of the presets; returns the trainer
     ours = {"shaping": "released", "loss_type": "dapo", "guided_fraction": 0.25,
-            "guide_after_first_answer": True, "output_dir": tempfile.mkdtemp(prefix="notebook06-")}
+            "guide_after_first_answer": True, "output_dir": str(workplace("notebook06"))}
     run = presets.resolve({"preset": preset, "training": ours | training})
     policy, tokenizer = load_policy(run.model, machine, quantization=run.quantization)
     longest = {"max_prompt_tokens": run.max_prompt_tokens}
