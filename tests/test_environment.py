@@ -53,7 +53,7 @@ def test_what_is_installed_here_is_what_is_pinned(pin: str):
 
 def test_the_main_job_and_the_figures_import_without_any_extra():
     """`make run` installs no extra; modules that need one import it where it is used, but for those of the evaluation."""
-    evaluation = ("evaluation.", "experiments.table", "lessons.checks.evaluation")
+    evaluation = ("evaluation.", "experiments.table", "experiments.methods", "lessons.checks.evaluation")
     package = ROOT / "thinktuning_lite"
     names = {
         ".".join(p.relative_to(package).with_suffix("").parts).removesuffix(".__init__") for p in package.rglob("*.py")

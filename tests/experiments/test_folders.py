@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,7 +112,7 @@ def test_fresh_empties_a_run_and_leaves_what_its_links_point_to(project: Path):
     (plan.folder / "grpo-seed0" / "result.json").write_text("{}", encoding="utf-8")
     (plan.folder / "elsewhere").symlink_to(project / "other")
     runs.claim(side_by_side.Plan(name="mine", steps=20), fresh=True)
-    assert sorted(p.name for p in plan.folder.iterdir()) == [folders.MARKER, "config.json", "environment.json"]
+    assert {p.name for p in plan.folder.iterdir()} == {folders.MARKER, "config.json", "environment.json"}
     assert json.loads((plan.folder / "config.json").read_text(encoding="utf-8"))["steps"] == 20
     assert (project / "other" / "x.txt").exists() and Path("runs/other/result.json").exists()
 
@@ -124,6 +128,90 @@ def test_a_removal_cut_short_can_be_done_again(project: Path, monkeypatch: pytes
     monkeypatch.chdir(project / "project")
     runs.claim(plan, fresh=True)
     assert not (plan.folder / "a").exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from thinktuning_lite.experiments.folders import held
+with held(Path("runs/mine")):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_second_run_of_a_name_says_who_holds_it_and_touches_nothing(project: Path):
+    plan = side_by_side.Plan(name="mine")
+    runs.claim(plan)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        assert process.stdout.readline() == "held\n"
+        before = tree(project)
+        for options in ([], ["--fresh"]):
+            with pytest.raises(folders.InUseError, match=rf"runs.mine is in use by process {process.pid} on .* since"):
+                side_by_side.main(["--name", "mine", *options])
+            assert tree(project) == before
+    finally:
+        process.kill()
+        process.wait()
+    with folders.held(plan.folder):  # a killed process holds nothing
+        assert folders.read_json(plan.folder / folders.HOLDER)["process"] == os.getpid()
+
+
+def test_what_a_block_holds_is_free_again_behind_it_even_after_an_interrupt(project: Path):
+    with pytest.raises(KeyboardInterrupt), folders.held(Path("runs/mine")):
+        raise KeyboardInterrupt
+    with folders.held(Path("runs/mine")), pytest.raises(folders.InUseError), folders.held(Path("runs/mine")):
+        pass
+
+
+def sleep(path: Path, bar: int) -> None:
+    path.write_text(str(os.getpid()), encoding="utf-8")
+    time.sleep(600)
+
+
+START = """
+import sys
+from pathlib import Path
+from tests.experiments.test_folders import sleep
+from thinktuning_lite.experiments import runs
+if __name__ == "__main__":
+    runs.run_side_by_side([(sleep, Path(sys.argv[1]))])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="asks by signal 0 whether a process lives")
+def test_workers_end_with_the_run_that_was_killed(tmp_path: Path):
+    root = Path(__file__).resolve().parents[2]
+    (tmp_path / "start.py").write_text(START, encoding="utf-8")
+    note = tmp_path / "worker"
+    command = [sys.executable, str(tmp_path / "start.py"), str(note)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(root)}, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: note.exists() and note.read_text(encoding="utf-8"))
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not lives(int(note.read_text(encoding="utf-8"))))
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return (
+        "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8") if Path("/proc").exists() else True
+    )
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_make_takes_only_one_for_fresh():

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from thinktuning_lite.method.files import NotWholeError, read_json, write_json
 from thinktuning_lite.method.places import run_name, runs_folder
 
+LOCK, HOLDER = ".lock", ".held-by.json"
 MARKER = ".thinktuning-run.json"  # only a folder that holds it, with its own name inside, is ever emptied
 
 
@@ -62,8 +69,41 @@ def empty(plan: RunPlan) -> None:
             "Give another --name, or move it away yourself"
         )
     for path in folder.iterdir():
-        if path.name != MARKER:  # the marker stays, so that a removal cut short can be done again
+        if path.name not in (MARKER, LOCK, HOLDER):  # so that a removal cut short can be done again
             shutil.rmtree(path) if _is_plain_folder(path) else path.unlink()
+
+
+class InUseError(RuntimeError):
+    """Another process writes to the same folder; the message says which."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep every other process from writing to `folder`, which is made if need be, as long as the block runs.
+
+    Raises InUseError at once when one does. A process that is killed holds nothing any more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InUseError(f"{folder} is in use{_holder(folder)}: wait until it ends, or give another name") from error
+    try:
+        write_json(
+            folder / HOLDER, {"process": os.getpid(), "machine": platform.node(), "since": f"{datetime.now():%F %T}"}
+        )
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        holder = read_json(folder / HOLDER)
+        return f" by process {holder['process']} on {holder['machine']} since {holder['since']}"
+    except (OSError, NotWholeError, LookupError, TypeError):  # it has not said so yet
+        return " by another process"
 
 
 def _is_plain_folder(path: Path) -> bool:

@@ -349,11 +349,11 @@ def main(arguments: list[str] | None = None) -> None:
     missing = {ARMS[a].after for a in plan.arms} - {None, *plan.arms}
     if missing:
         parser.error(f"--arms needs {', '.join(missing)} too: another arm goes on from it")
-    runs.claim(plan, fresh)
-    results = run(plan)
-    write_json(plan.folder / "results.json", results)
-    text = table(results)
-    (plan.folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    if save_to:
-        save(plan, save_to)
+    with runs.claimed(plan, fresh):
+        results = run(plan)
+        write_json(plan.folder / "results.json", results)
+        text = table(results)
+        (plan.folder / "table.md").write_text(text + "\n", encoding="utf-8")
+        if save_to:
+            save(plan, save_to)
     print(f"\nQuote: {plan.quote}\nMean over seeds {', '.join(map(str, plan.seeds))} ± 95 % t-interval\n\n{text}")

@@ -9,8 +9,11 @@ import platform
 import re
 import shutil
 import subprocess
+import threading
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
-from thinktuning_lite.experiments.folders import RunPlan, empty, mark, result_path
+from thinktuning_lite.experiments.folders import RunPlan, empty, held, mark, result_path
 from thinktuning_lite.method.files import append_row, read_json, whole_lines, write_json
 from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
@@ -88,7 +91,6 @@ def train_run(
     `bar` is the row of the progress bar.
     """
     folder = Path(config.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_classroom()
     trainer = ThinkTuningTrainer(
         policy or model,
@@ -100,7 +102,8 @@ def train_run(
         callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
-    trainer.go_on()
+    with held(folder):
+        trainer.go_on()
     return trainer
 
 
@@ -114,7 +117,7 @@ def run_side_by_side(jobs: list[tuple], workers: int | None = None) -> None:
         return
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
         futures = [pool.submit(job[0], *job[1:], bar=1 + i % workers) for i, job in enumerate(jobs)]
         try:
             for future in tqdm(as_completed(futures), total=len(jobs), desc="runs", unit="run", position=0):
@@ -122,6 +125,17 @@ def run_side_by_side(jobs: list[tuple], workers: int | None = None) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin_worker() -> None:
+    """One thread; and end with the process that began this one, else a killed run would go on in its workers."""
+    torch.set_num_threads(1)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def quiet() -> None:
@@ -173,6 +187,15 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "commit": commit or "unknown",
     }
+
+
+@contextmanager
+def claimed(plan: RunPlan, fresh: bool = False) -> Iterator[None]:
+    """As `claim`, and no other process gets the run's folder as long as the block runs (InUseError says who has it)."""
+    mark(plan)
+    with held(plan.folder):
+        claim(plan, fresh)
+        yield
 
 
 def claim(plan: RunPlan, fresh: bool = False) -> None:

@@ -19,7 +19,7 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments.folders import RunPlan, result_path
 from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.runs import (
-    claim,
+    claimed,
     quiet,
     read_metrics,
     run_side_by_side,
@@ -176,12 +176,12 @@ def main(arguments: list[str] | None = None) -> None:
     fresh, save = options.pop("fresh"), options.pop("save")
     plan = parser.plan(Plan, options)
     quiet()
-    claim(plan, fresh)
-    done = (plan.folder / "results.json").exists()
-    results = run(plan)
-    _report(plan, results)
-    if save:
-        save_log(plan, save)
+    with claimed(plan, fresh):
+        done = (plan.folder / "results.json").exists()
+        results = run(plan)
+        _report(plan, results)
+        if save:
+            save_log(plan, save)
     if done:
         print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
 

@@ -313,6 +313,6 @@ def main(arguments: list[str] | None = None) -> None:
     save, fresh = options.pop("save"), options.pop("fresh")
     plan = parser.plan(Plan, options)
     runs_module.quiet()
-    runs_module.claim(plan, fresh)
-    print("\n" + report(plan, run(plan), save))
+    with runs_module.claimed(plan, fresh):
+        print("\n" + report(plan, run(plan), save))
     print(f"See {plan.folder}/")

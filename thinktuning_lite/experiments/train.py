@@ -26,6 +26,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.experiments.folders import InUseError, held
 from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, shown_reward
 from thinktuning_lite.method.files import write_json
@@ -127,16 +129,17 @@ def train(
     machine = machine or probe()
     trainer = build(run, machine, callbacks=callbacks)
     folder = Path(trainer.args.output_dir)
-    if trainer.is_world_process_zero():
-        folder.mkdir(parents=True, exist_ok=True)
-        known = {"run": dataclasses.asdict(run), "machine": machine.name, "versions": environment()}
-        write_json(folder / "run.json", known)
-        if not run.resume:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
-        log = MetricsLog if callbacks is None else _File
-        trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
-    trainer.go_on() if run.resume else trainer.train()
-    trainer.save_model(str(folder / "final"))
+    first = trainer.is_world_process_zero()
+    with held(folder) if first else nullcontext():
+        if first:
+            known = {"run": dataclasses.asdict(run), "machine": machine.name, "versions": environment()}
+            write_json(folder / "run.json", known)
+            if not run.resume:
+                (folder / "metrics.jsonl").unlink(missing_ok=True)
+            log = MetricsLog if callbacks is None else _File
+            trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
+        trainer.go_on() if run.resume else trainer.train()
+        trainer.save_model(str(folder / "final"))
     return trainer
 
 
@@ -212,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
         if first:
             print(machine.table(), "\n")
         trainer = train(run, machine)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InUseError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     if first:
         print(json.dumps({"steps": trainer.state.global_step, "saved": f"{trainer.args.output_dir}/final"}))
