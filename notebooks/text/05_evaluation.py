@@ -1074,6 +1074,7 @@ print(f"all four fit first at {smallest} samples a question; four random shares 
 #@title Check: ten samples fit the four cells
 assert not reported["whole questions"].any()
 assert smallest == 10 and by_luck < 0.1
+assert "repeats: 32" in (TASKS / "aime2024.yaml").read_text(encoding="utf-8")
 
 
 # %% [markdown]

@@ -970,6 +970,12 @@ held_true = EXPECTED | {dips: without > with_pay + 0.05}
 marks = {claim: "✓" if value else "✗" for claim, value in held_true.items()}
 pd.DataFrame({"greedy ends with it, %": outcome, "held": marks})
 
+# %% tags=["check"]
+#@title Check: one cross, the one that the text below is about
+assert [claim for claim, value in held_true.items() if not value] == [
+    "f: shown but not paid, it ends at less than c"
+]
+
 
 # %% [markdown]
 # **The cross.** Not paid for, the line still spreads in *f* after the teacher has left. Who pushes it then? The student's own rollouts
@@ -1052,8 +1058,8 @@ for number, finished in zip(SEEDS, results["h-unlearn"]):
 
 
 # %% [markdown]
-# The penalty's condition is a *text*. The student breaks the text, by a word left out or said twice, and keeps the ending (or, in one seed, falls
-# to babbling): a second hole in the reward, found. Was anything forgotten? Measured where the line was taught, at the end of the same guided responses for all:
+# The penalty's condition is a *text*. The student breaks the text, by a word left out or said twice, and keeps the ending, or it falls to babbling
+# (which seed does which is printed above): a second hole in the reward, found. Was anything forgotten? Measured where the line was taught, at the end of the same guided responses for all:
 
 # %%
 def left_over(arm, key):
