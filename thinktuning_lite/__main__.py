@@ -9,6 +9,7 @@ from importlib import import_module
 COMMANDS = {
     "run": ("experiments.side_by_side", "train GRPO and ThinkTuning side by side from the tiny student; the main job"),
     "train": ("experiments.train", "train any instruct model from a preset or a config file"),
+    "plan": ("experiments.plan", "the memory that a training run needs, by part, before anything is loaded"),
     "table": ("experiments.table", "twelve methods on three test sets, with intervals"),
     "quote": ("experiments.movie_quote", "the movie-quote experiment and its controls"),
     "make-classroom": ("classroom.make", "pretrain the tiny student anew"),

@@ -32,7 +32,7 @@ LLAMA_3B = LlamaConfig(
     vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24,
     num_key_value_heads=8, head_dim=128, tie_word_embeddings=True, max_position_embeddings=131072,
 )  # fmt: skip
-TINY = dict(quantization="nf4", rank=16, dtype=torch.float32, checkpointing=False, device="cpu", teacher="elsewhere")
+TINY = dict(quantization="nf4", rank=16, dtype=torch.float32, checkpointing=False, device="cpu", teacher="none")
 needs_classroom = pytest.mark.skipif(not (TINY_CLASSROOM / "config.json").exists(), reason="no tiny classroom here")
 
 
@@ -68,7 +68,7 @@ def test_adapter_off_saves_a_whole_model():
 
 
 def test_logits_are_those_of_trls_tiles_not_of_the_whole_vocabulary():
-    short, long = (plan(LLAMA_3B, micro_batch=m, teacher="elsewhere").phases["training"]["logits"] for m in (4, 8))
+    short, long = (plan(LLAMA_3B, micro_batch=m, teacher="none").phases["training"]["logits"] for m in (4, 8))
     assert long - short == 4 * 1024 * 3072 * 4  # from 4096 positions on only the gradient of the hidden states grows
 
 
@@ -196,7 +196,6 @@ def test_peak_of_sampling_and_of_training_as_measured(student, tmp_path):
     prompt = inputs[0]["prompt_ids"].shape[1]
     predicted = plan(
         TINY_CLASSROOM, **TINY, group_size=8, prompts=2, prompt_tokens=prompt, completion_tokens=24, micro_batch=8,
-        teacher_tokens=0,
     )  # fmt: skip
     for phase, seen in measured.items():
         assert sum(predicted.phases[phase].values()) == pytest.approx(seen, rel=0.2), phase

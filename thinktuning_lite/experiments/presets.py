@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+import torch
 
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
+from thinktuning_lite.experiments.values import check_names, checked
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.models import datasets
+from thinktuning_lite.models.load import QUANTIZATIONS
 from thinktuning_lite.models.machine import Machine
 from thinktuning_lite.models.planner import Plan, plan
 
 TINY = "tiny"  # as model: the shipped classroom; as data: its word problems
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    "float16": torch.float16, "fp16": torch.float16,
+}  # fmt: skip
+TEACHER_KEYS = ("base_url", "model", "api_key_env")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,9 @@ class Run:
     """One training run. `lora_rank` None trains all weights; `teacher` None is the frozen start itself.
 
     `teacher` else: {base_url, model} of an OpenAI-compatible endpoint, and `api_key_env`, the environment variable that
-    holds its key. `training` holds fields of ThinkTuningConfig.
+    holds its key. `resume` goes on from the newest checkpoint in output_dir (True) or from one checkpoint's folder.
+    `dtype` is that of the weights; by default the machine's, and float32 when all weights are trained, because a step of
+    1e-6 is lost in half precision's rounding. `training` holds fields of ThinkTuningConfig.
     """
 
     model: str
@@ -36,29 +44,51 @@ class Run:
     teacher: dict[str, str] | None = None
     validation: int = 200
     max_prompt_tokens: int = 512
-    resume: bool = False
+    resume: bool | str = False
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_tiny(self) -> bool:
-        return self.model == TINY or Path(self.model) == TINY_CLASSROOM
+        return self.model == TINY or Path(self.model).expanduser().resolve() == TINY_CLASSROOM.resolve()
+
+    @property
+    def source(self) -> str:
+        """What `load_policy` is to load."""
+        return str(TINY_CLASSROOM) if self.model == TINY else self.model
+
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """None: what the machine decides."""
+        if self.dtype is None:
+            return torch.float32 if self.lora_rank is None else None
+        return DTYPES[self.dtype]
+
+    def quantization_on(self, machine: Machine) -> str:
+        """ "nf4" or "none": as asked, else none for full fine-tuning, else what the machine can do."""
+        return self.quantization or ("none" if self.lora_rank is None else machine.quantization)
 
     def memory_plan(self, machine: Machine) -> Plan:
         """What the planner predicts for this run in one process (the shape must be known: a local or cached model)."""
-        c = self.config(machine)
+        c = self._config_anywhere(machine)
         rows = c.per_device_train_batch_size * c.steps_per_generation
+        computes = machine.dtype if self.lora_rank is None else self.torch_dtype or machine.dtype
         alone = "second model" if self.lora_rank is None else "adapter off"
         return plan(
-            TINY_CLASSROOM if self.model == TINY else self.model,
+            self.source,
             group_size=c.num_generations, prompts=max(1, rows // c.num_generations),
             micro_batch=c.per_device_train_batch_size,
             prompt_tokens=self.max_prompt_tokens, completion_tokens=c.max_completion_length,
-            quantization=self.quantization or machine.quantization, rank=self.lora_rank, dtype=machine.dtype,
+            quantization=self.quantization_on(machine), rank=self.lora_rank, dtype=computes,
             optimizer=c.optim.value, checkpointing=c.gradient_checkpointing,
-            teacher="elsewhere" if self.teacher or not c.guided_fraction else alone,
+            teacher="none" if not c.guided_fraction else "elsewhere" if self.teacher else alone,
             teacher_tokens=c.teacher_max_new_tokens, teacher_prompt_tokens=100 if self.is_tiny else 1024,
             guided=max(1, round(c.guided_fraction * c.num_generations)), device=machine.device,
         )  # fmt: skip
+
+    def _config_anywhere(self, machine: Machine) -> ThinkTuningConfig:
+        """The config but for precision, which TrainingArguments refuses on a host that lacks the planned GPU."""
+        asked = {k: v for k, v in self.training.items() if k not in ("bf16", "fp16", "tf32")}
+        return ThinkTuningConfig(**{"optim": machine.optimizer, "use_cpu": True, "bf16": False} | asked)
 
     def config(self, machine: Machine) -> ThinkTuningConfig:
         """ThinkTuningConfig with what the machine decides (precision, optimizer, device) where `training` is silent."""
@@ -144,61 +174,53 @@ def preset_for(machine: Machine) -> str:
 def resolve(config: dict[str, Any]) -> Run:
     """A Run from a config: its preset (if any), overridden field by field, `training` too.
 
-    Raises ValueError for unknown names (with the nearest known one), and for a number that is none.
+    Raises ValueError for unknown names (with the nearest known one), for values that a field cannot hold, and for
+    combinations that cannot be trained.
     """
+    check_names(config, ["preset", *(f.name for f in dataclasses.fields(Run))], "the config")
     config = dict(config)
     name = config.pop("preset", None)
     if name is not None and name not in PRESETS:
         raise ValueError(f"preset is {name!r}; there are: {', '.join(PRESETS)}")
     base = PRESETS.get(name, {})
-    _known(config, Run, "the config")
-    overrides = config.pop("training", None) or {}
-    _known(overrides, ThinkTuningConfig, "training")
-    training = base.get("training", {}) | {k: _number(k, v) for k, v in overrides.items()}
-    merged = base | config | {"training": training}
+    overrides = checked(config.pop("training", None) or {}, ThinkTuningConfig, "training")
+    training = base.get("training", {}) | overrides
+    merged = base | checked(config, Run, "the config") | {"training": training}
     if "model" not in merged:
         raise ValueError(f"the config names no model: set `model`, or `preset` to one of {', '.join(PRESETS)}")
     if "output_dir" not in training:
         raise ValueError("the config does not say where to write: set output_dir under `training`")
-    if merged.get("teacher") is not None and {"base_url", "model"} - set(merged["teacher"]):
-        raise ValueError("teacher: an endpoint needs base_url and model; leave it out for the frozen start as teacher")
+    asked = training.pop("resume_from_checkpoint", None)  # TRL's own name for the same
+    if asked and not merged.get("resume"):
+        merged["resume"] = {"true": True}.get(str(asked).lower(), asked)
+    if str(merged.get("dtype")).lower() in ("none", "auto"):
+        merged["dtype"] = None
+    _check_run(Run(**merged))
     return Run(**merged)
 
 
-def _known(given: dict[str, Any], kind: type, where: str) -> None:
-    if not isinstance(given, dict):
-        raise ValueError(f"{where} must be a table of names and values, not {given!r}")
-    names = [f.name for f in dataclasses.fields(kind)]
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise ValueError(f"{where} has no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-
-
-def _number(name: str, value: Any) -> Any:
-    """YAML 1.1 reads 1e-5, without a point, as text."""
-    kind = next(f for f in dataclasses.fields(ThinkTuningConfig) if f.name == name)
-    if isinstance(value, str) and ("float" in str(kind.type) or isinstance(kind.default, float)):
-        try:
-            return float(value)
-        except ValueError:
-            if "str" not in str(kind.type):
-                raise ValueError(f"training.{name} is {value!r}, which is no number") from None
-    return value
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """A YAML or JSON file as a dict. Raises FileNotFoundError, or ValueError with the place of the mistake."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no config file {path}")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML too
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is neither YAML nor JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold names and values, not {type(config).__name__}")
-    return config
+def _check_run(run: Run) -> None:
+    """Refuse (ValueError) what no field's kind shows."""
+    for name, choices in (("quantization", QUANTIZATIONS), ("dtype", tuple(DTYPES))):
+        value = getattr(run, name)
+        if value is not None and value not in choices:
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+    for name, least in (("validation", 0), ("max_prompt_tokens", 1), ("lora_rank", 1), ("lora_alpha", 1)):
+        value = getattr(run, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+    if run.lora_rank is None and run.quantization == "nf4":
+        raise ValueError("4-bit weights are not trained themselves: give a lora_rank, or quantization: none")
+    if run.lora_rank is None and run.torch_dtype == torch.float16:
+        raise ValueError(
+            "all weights in float16 cannot be trained (gradients underflow): dtype: float32, or a lora_rank"
+        )
+    if run.teacher is not None:
+        check_names(run.teacher, list(TEACHER_KEYS), "teacher")
+        if {"base_url", "model"} - set(run.teacher):
+            raise ValueError(
+                "teacher: an endpoint needs base_url and model; leave it out for the frozen start as teacher"
+            )
 
 
 def with_seed(run: Run, seed: int) -> Run:

@@ -52,11 +52,12 @@ class MetricsLog(TrainerCallback):
         )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" not in logs:
+        if "loss" not in logs and not any(name.startswith("eval_") for name in logs):
             return
         append_row(self.path, json.dumps({"step": state.global_step, **logs}))
         self.bar.update(state.global_step - self.bar.n)
-        self.bar.set_postfix(reward=shown_reward(logs))
+        if "loss" in logs:
+            self.bar.set_postfix(reward=shown_reward(logs))
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
@@ -68,11 +69,11 @@ def shown_reward(logs: dict) -> str:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """A run's metrics, one dict a step; where a resumed run did a step again, the later row counts."""
+    """A run's metrics, one dict a step, its evaluation's among them; what a resumed run did again counts as done later."""
     rows: dict[int, dict] = {}
     for line in whole_lines(path):
         row = json.loads(line)
-        rows[row["step"]] = row
+        rows[row["step"]] = rows.get(row["step"], {}) | row
     return [rows[s] for s in sorted(rows)]
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -36,10 +37,11 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
 from thinktuning_lite.classroom import sample
-from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.folders import InUseError, held
-from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, read_config, resolve, with_seed
+from thinktuning_lite.experiments.options import Parser
+from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, shown_reward
+from thinktuning_lite.experiments.values import read_config
 from thinktuning_lite.method.files import write_json
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TINY_PROMPT
 from thinktuning_lite.method.rewards import correctness_reward
@@ -48,8 +50,10 @@ from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import datasets
 from thinktuning_lite.models.load import load_policy
-from thinktuning_lite.models.lora import lora_config
+from thinktuning_lite.models.lora import lora_config, record_base
 from thinktuning_lite.models.machine import Machine, probe
+
+LOGS = ("run.json", "metrics.jsonl", "rollouts.jsonl", "final")  # what a run writes into output_dir, and checkpoint-*
 
 
 def build(
@@ -57,35 +61,68 @@ def build(
 ) -> ThinkTuningTrainer:
     """Model, data, teacher and trainer of a run, ready for `.train()`; says how many prompts were dropped.
 
-    Raises what loading model and data raise, each with its way out, and ValueError for settings that do not fit.
+    Raises what loading model and data raise, each with its way out, ValueError for settings that do not fit, and
+    ImportError for a package that they need and that is not installed: all before a model is loaded where it can.
     """
     machine = machine or probe()
     config = run.config(machine)
-    dtype = None if run.dtype is None else getattr(torch, run.dtype)
+    _check_packages(run, config, machine)
+    endpoint = _endpoint(run, config)
     model, tokenizer = load_policy(
-        TINY_CLASSROOM if run.model == TINY else run.model, machine,
-        quantization=run.quantization or ("none" if run.lora_rank is None else None), dtype=dtype,
-    )  # fmt: skip
+        run.source, machine, quantization=run.quantization_on(machine), dtype=run.torch_dtype
+    )
     data = _data(run, tokenizer)
-    if data.dropped and config.process_index == 0:
-        print(
-            f"{data.dropped} prompts of more than {run.max_prompt_tokens} tokens were dropped, "
-            f"{len(data.train)} are left"
-        )
+    _check_data(data, run, config)
+    return _trainer(run, config, model, tokenizer, data, endpoint, callbacks)
+
+
+def _trainer(run, config, model, tokenizer, data, endpoint, callbacks) -> ThinkTuningTrainer:
     trainer = ThinkTuningTrainer(
         model,
         correctness_reward,
         config,
         data.train,
-        teacher=_endpoint(run, config),
+        teacher=endpoint,
         teacher_prompt=_teacher_prompt(run),
         processing_class=tokenizer,
         eval_dataset=data.validation if len(data.validation) else None,
         peft_config=None if run.lora_rank is None else lora_config(model, run.lora_rank, run.lora_alpha),
-        callbacks=callbacks,
+        callbacks=[*(callbacks or []), _BaseRecord()],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+_REPORTERS = {"tensorboard": ("tensorboard", "tensorboardX"), "comet_ml": ("comet_ml",), "azure_ml": ("azureml",)}
+
+
+def _check_packages(run: Run, config: ThinkTuningConfig, machine: Machine) -> None:
+    """Raise ImportError, with the command that mends it, for a package that the settings call for."""
+    wanted = [(f"report_to: {name}", _REPORTERS.get(name, (name,))) for name in config.report_to if name != "all"]
+    if config.use_vllm:
+        wanted.append(("use_vllm: true", ("vllm",)))
+    if run.quantization_on(machine) == "nf4":
+        wanted.append(("quantization: nf4", ("bitsandbytes",)))
+    for setting, packages in wanted:
+        if not any(importlib.util.find_spec(p) for p in packages):
+            raise ImportError(f"{setting} needs the package {packages[0]}: pip install {packages[0]}, or change it")
+
+
+def _check_data(data: datasets.TrainingData, run: Run, config: ThinkTuningConfig) -> None:
+    """Say what was dropped; refuse (ValueError) data that do not fill one generation, with which no step would be made."""
+    if data.dropped and config.process_index == 0:
+        print(
+            f"{data.dropped} prompts of more than {run.max_prompt_tokens} tokens were dropped, "
+            f"{len(data.train)} are left"
+        )
+    prompts = config.generation_batch_size // config.num_generations
+    if len(data.train) < prompts:
+        raise ValueError(
+            f"{run.data} has {len(data.train)} prompts to train on, and one generation takes {prompts}: fewer "
+            "per_device_train_batch_size, gradient_accumulation_steps or steps_per_generation, or more data"
+        )
+    if config.eval_strategy.value != "no" and not len(data.validation):
+        raise ValueError("eval_strategy asks for evaluation, and validation: 0 holds nothing out for it")
 
 
 def _data(run: Run, tokenizer: Any) -> datasets.TrainingData:
@@ -123,24 +160,65 @@ def train(
 ) -> ThinkTuningTrainer:
     """Build, train (or go on, with `resume`), and save adapter or model with its tokenizer to output_dir/final.
 
-    Beside it: run.json (the run as resolved, the shaping it used, versions) and metrics.jsonl, one line a step.
-    Progress is a bar, or what `callbacks` (a list, maybe empty) make of it.
+    Beside it: run.json (the run as resolved, the shaping it used, versions) and metrics.jsonl, one line a step and one
+    for each evaluation. What an earlier run left in output_dir is moved to output_dir/earlier/n, unless it is resumed. A
+    run that has all its steps is not trained on. Progress is a bar, or what `callbacks` (a list, maybe empty) make of it.
     """
     machine = machine or probe()
-    trainer = build(run, machine, callbacks=callbacks)
-    folder = Path(trainer.args.output_dir)
-    first = trainer.is_world_process_zero()
+    folder = Path(run.training["output_dir"])
+    _check_resume(run)
+    first = os.environ.get("RANK", "0") == "0"
     with held(folder) if first else nullcontext():
+        if first and not run.resume and (earlier := set_aside(folder)):
+            print(f"the earlier run in {folder} was moved to {earlier}")
+        trainer = build(run, machine, callbacks=callbacks)
         if first:
             known = {"run": dataclasses.asdict(run), "machine": machine.name, "versions": environment()}
             write_json(folder / "run.json", known)
-            if not run.resume:
-                (folder / "metrics.jsonl").unlink(missing_ok=True)
             log = MetricsLog if callbacks is None else _File
             trainer.add_callback(log(folder / "metrics.jsonl", folder.name))
-        trainer.go_on() if run.resume else trainer.train()
+        if isinstance(run.resume, str):
+            trainer.train(resume_from_checkpoint=run.resume)
+        else:
+            trainer.go_on() if run.resume else trainer.train()
         trainer.save_model(str(folder / "final"))
+        if first:
+            record_base(trainer.accelerator.unwrap_model(trainer.model), folder / "final")
     return trainer
+
+
+def _check_resume(run: Run) -> None:
+    if isinstance(run.resume, str) and not (Path(run.resume) / "trainer_state.json").exists():
+        raise FileNotFoundError(
+            f"resume: {run.resume} holds no trainer_state.json, so it is no checkpoint; resume: true takes the newest "
+            f"one in {run.training['output_dir']}"
+        )
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move what an earlier run wrote into `folder` to earlier/n inside it, so that no log goes on where another ended.
+
+    Returns where to; None when there is no run.json, hence no run.
+    """
+    if not (folder / "run.json").exists():
+        return None
+    number = 1
+    while (folder / "earlier" / str(number)).exists():
+        number += 1
+    target = folder / "earlier" / str(number)
+    target.mkdir(parents=True)
+    moved = [path for path in folder.iterdir() if path.name in LOGS or path.name.startswith("checkpoint-")]
+    for path in sorted(moved, key=lambda p: p.name == "run.json"):  # which says that there is a run: last
+        path.rename(target / path.name)
+    return target
+
+
+class _BaseRecord(TrainerCallback):
+    """Writes beside each checkpoint what its base was, for merging."""
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            record_base(model, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class _File(MetricsLog):
@@ -195,27 +273,61 @@ class Live(TrainerCallback):
         self.show(self.rows, text)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="thinktuning train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", type=Path, help="YAML or JSON")
+def configured(options: argparse.Namespace, machine: Machine) -> Run:
+    """The run that --config and --preset ask for, by default the preset of what the machine can hold."""
+    config = read_config(options.config) if options.config else {}
+    if options.preset:
+        config = {**config, "preset": options.preset}
+    if "preset" not in config and "model" not in config:
+        config["preset"] = preset_for(machine)
+    run = resolve(config)
+    if getattr(options, "max_steps", None) is not None:
+        run = dataclasses.replace(run, training=run.training | {"max_steps": options.max_steps})
+    return run
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON")
     parser.add_argument("--preset", choices=list(PRESETS), help="begin with it; default: what the machine can hold")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = Parser(prog="thinktuning train", description=__doc__)
+    add_config_options(parser)
+    parser.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps, instead of the config's")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="train nothing: one rollout, one guided rollout, reward and loss of the real model and data, as text",
+    )
     options = parser.parse_args(arguments)
     quiet()
+    first = os.environ.get("RANK", "0") == "0"
     try:
-        config = read_config(options.config) if options.config else {}
-        if options.preset:
-            config = {**config, "preset": options.preset}
         machine = probe()
-        if "preset" not in config and "model" not in config:
-            config["preset"] = preset_for(machine)
-        run = resolve(config)
-        first = os.environ.get("RANK", "0") == "0"
+        run = configured(options, machine)
         if first:
             print(machine.table(), "\n")
+        if options.check:
+            raise SystemExit(check(run, machine))
         trainer = train(run, machine)
-    except (OSError, ValueError, InUseError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    except torch.OutOfMemoryError as error:
+        parser.error(
+            f"out of memory: {one_line(error)}. Halve per_device_train_batch_size and double "
+            "gradient_accumulation_steps; `thinktuning plan` says what needs how much"
+        )
+    except (OSError, ValueError, ImportError, InUseError) as error:
+        parser.error(f"{type(error).__name__}: {one_line(error)}")
     if first:
         print(json.dumps({"steps": trainer.state.global_step, "saved": f"{trainer.args.output_dir}/final"}))
+
+
+def check(run: Run, machine: Machine) -> int:
+    """Print the preflight of a run (`ThinkTuningTrainer.check`); 1 when something speaks against it, else 0."""
+    found = build(run, machine, callbacks=[]).check()
+    print(found)
+    return 1 if found.problems else 0
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,6 +1,8 @@
-"""GSM8K by its Hub name or from a local file: boxed prompt, validation held out of train, over-long prompts dropped.
+"""GSM8K, or other questions in its shape, by Hub name or from a local file: boxed prompt, validation held out, over-long
+prompts dropped.
 
-The words of the authors' prompt are not known to us; what is known is that answers stand in `\\boxed{}`.
+The prompt asks for what the authors' asks for (the question, then to think step by step and to give the final answer
+inside `\\boxed{}`), in this project's words.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from thinktuning_lite.method.answers import gsm8k_gold
 from thinktuning_lite.models.load import explain_hub_error
 
 GSM8K = "openai/gsm8k"
-BOXED = "{question}\n\nReason step by step, and put your final answer within \\boxed{{}}."
+BOXED = "{question}\n\nThink it through step by step, and give your final answer inside \\boxed{{}}."
 COLUMNS = ("question", "answer")
+_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # by what `datasets` calls them
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class TrainingData:
 def gsm8k_rows(source: str | Path = GSM8K, split: str = "train") -> list[dict[str, str]]:
     """GSM8K's rows as they are: `question`, and `answer` with the reasoning and `#### n` at the end.
 
-    `source`: a Hub id in GSM8K's shape, a .jsonl or .parquet file, or a folder in the Hub's layout.
+    `source`: a Hub id in GSM8K's shape, a .jsonl, .json or .parquet file, or a folder in the Hub's layout.
 
     Raises FileNotFoundError, PermissionError or ConnectionError with the way out, ValueError for other columns.
     """
@@ -48,31 +51,35 @@ def gsm8k_rows(source: str | Path = GSM8K, split: str = "train") -> list[dict[st
 
 
 def _local_rows(path: Path, split: str) -> list[dict[str, Any]]:
+    files = [path]
     if path.is_dir():
         patterns = (f"{split}.jsonl", f"**/{split}-*.parquet", f"**/{split}.parquet", f"**/{split}.jsonl")
         files = next((found for pattern in patterns if (found := sorted(path.glob(pattern)))), [])
         if not files:
             raise FileNotFoundError(f"the folder {path} holds no {split}.jsonl and no {split}-*.parquet")
-    else:
-        files = [path]
-    return [row for file in files for row in _file_rows(file)]
-
-
-def _file_rows(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(path).to_pylist()
-    if path.suffix != ".jsonl":
+    kind = _READERS.get(files[0].suffix)
+    if kind is None:
         raise ValueError(f"{path}: give a .jsonl or .parquet file")
-    rows = []
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
-    return rows
+    try:
+        return load_dataset(kind, data_files=[str(f) for f in files], split="train").to_list()
+    except (DatasetGenerationError, ValueError, StopIteration) as error:  # the last is an empty file's
+        raise ValueError(_what_is_wrong(files, kind) or f"{path} cannot be read: {error.__cause__ or error}") from error
+
+
+def _what_is_wrong(files: list[Path], kind: str) -> str | None:
+    """The first file and line that are not JSON objects; None when all are, or for another kind of file."""
+    for file in files if kind == "json" else ():
+        with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            number = 0
+            for number, line in enumerate(lines, 1):
+                try:
+                    if not isinstance(json.loads(line), dict):
+                        return f"{file}, line {number} holds no names and values: {line.strip()[:60]}"
+                except json.JSONDecodeError as error:
+                    return f"{file}, line {number} is not JSON: {error}"
+        if number == 0:
+            return f"{file} is empty"
+    return None
 
 
 def _hub_rows(name: str, split: str) -> list[dict[str, Any]]:
@@ -93,14 +100,19 @@ def _hub_rows(name: str, split: str) -> list[dict[str, Any]]:
 def boxed_prompts(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Rows for a TRL trainer: `prompt` (one user message that asks for `\\boxed{}`), `question`, and gold `answer`.
 
-    Raises ValueError, naming the row, for an answer without `#### n`.
+    The gold is what stands behind `####`, as in GSM8K; in a data set without any `####` it is the answer as it is.
+    Raises ValueError, naming the row, where only some have it, and for an answer that is empty.
     """
+    hashed = any("####" in str(row["answer"]) for row in rows)
     out = []
     for number, row in enumerate(rows):
+        answer = "" if row["answer"] is None else str(row["answer"])
         try:
-            gold = gsm8k_gold(row["answer"])
+            gold = gsm8k_gold(answer) if hashed else answer.strip()
         except ValueError as error:
             raise ValueError(f"row {number}: {error}") from error
+        if not gold:
+            raise ValueError(f"row {number}: the answer is empty, so no response could be right")
         content = BOXED.format(question=row["question"])
         out.append({"prompt": [{"role": "user", "content": content}], "question": row["question"], "answer": gold})
     return out

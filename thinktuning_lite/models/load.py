@@ -22,10 +22,12 @@ from huggingface_hub.errors import (
 )
 from peft import PeftModel
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -66,14 +68,16 @@ def load_policy(
         raise ValueError(f"quantization is {quantization!r}; choose one of {', '.join(QUANTIZATIONS)}")
     hub = dict(revision=revision, token=token, cache_dir=cache_dir)
     with _hub_errors(name):
-        AutoConfig.from_pretrained(name, **hub)  # kilobytes, before gigabytes: a gated or absent model fails here
+        config = AutoConfig.from_pretrained(
+            name, **hub
+        )  # kilobytes, before gigabytes: a gated or absent model fails here
         tokenizer = AutoTokenizer.from_pretrained(name, **hub)
         if tokenizer.chat_template is None:
             raise ValueError(NO_CHAT_TEMPLATE.format(name=name))
         model = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=dtype,
-            attn_implementation=machine.attention,
+            attn_implementation=_attention(config, machine),
             device_map={"": _local_rank()} if machine.device == "cuda" else None,
             quantization_config=nf4_config(dtype) if quantization == "nf4" else None,
             **hub,
@@ -85,6 +89,14 @@ def load_policy(
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter))
     return model, tokenizer
+
+
+def _attention(config: PretrainedConfig, machine: Machine) -> str | None:
+    """What the machine does best where the architecture has it; None is transformers' own choice (SDPA, else eager)."""
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if machine.attention == "flash_attention_2" and getattr(kind, "_supports_flash_attn", False):
+        return machine.attention
+    return "eager" if machine.attention == "eager" else None
 
 
 def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:

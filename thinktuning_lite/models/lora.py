@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from thinktuning_lite.models.machine import Machine
 
 # Linear layers that LoRA should leave alone: routers choose experts, and a small push there changes all.
 _NO_TARGETS = ("gate", "router", "shared_expert_gate")
+# A Mamba mixer's kernel reads this weight by itself, past an adapter (PEFT refuses it).
+_MAMBAS, _NO_MAMBA_TARGETS = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"), ("out_proj", "conv1d")
 
 
 def lora_targets(model: PreTrainedModel) -> list[str]:
@@ -30,6 +33,8 @@ def lora_targets(model: PreTrainedModel) -> list[str]:
         for parts, module in ((name.split("."), module) for name, module in model.named_modules())
         if isinstance(module, kinds) and any(p.isdigit() for p in parts) and parts[-1] not in _NO_TARGETS
     }
+    if getattr(getattr(model, "config", None), "model_type", "") in _MAMBAS:
+        names -= set(_NO_MAMBA_TARGETS)
     if not names:
         raise ValueError(
             f"no linear layer found inside the blocks of {type(model).__name__}: name the layers for LoRA yourself, "
@@ -50,6 +55,20 @@ def lora_config(model: PreTrainedModel, rank: int = 16, alpha: int = 32) -> Lora
     )
 
 
+BASE_RECORD = "base.json"
+
+
+def record_base(model: torch.nn.Module, folder: str | Path) -> None:
+    """Write beside an adapter how its base was loaded, {"quantization", "dtype"}, for `merge_adapter` to do the same."""
+    if not isinstance(model, PeftModel):
+        return
+    base = model.get_base_model()
+    four_bit = getattr(base, "is_loaded_in_4bit", False)
+    dtype = base.get_input_embeddings().weight.dtype
+    known = {"quantization": "nf4" if four_bit else "none", "dtype": str(dtype).removeprefix("torch.")}
+    (Path(folder) / BASE_RECORD).write_text(json.dumps(known) + "\n", encoding="utf-8")
+
+
 def merge_adapter(
     base: str | Path,
     adapter: str | Path,
@@ -61,10 +80,23 @@ def merge_adapter(
 ) -> None:
     """Write base + adapter as one ordinary checkpoint with its tokenizer into `folder`.
 
-    `quantization` as in training. A 4-bit base is first expanded to `dtype`, and the adapter is added to just those
-    values that it was trained on: merging into the original weights would bring back the quantization error that it has
-    learnt to live with, and merging in 4-bit would round the adapter away.
+    `quantization` and `dtype` as in training: by default what `record_base` wrote beside the adapter. A 4-bit base is
+    first expanded to `dtype`, and the adapter is added to just those values that it was trained on: merging into the
+    original weights would bring back the quantization error that it has learnt to live with, and merging in 4-bit would
+    round the adapter away.
+
+    Raises ValueError when neither says how the base was loaded: on another base the adapter says something else.
     """
+    record = Path(adapter) / BASE_RECORD
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    quantization = quantization or known.get("quantization")
+    if quantization is None:
+        raise ValueError(
+            f"{adapter} has no {BASE_RECORD}, so it is not known whether its base was trained in 4-bit: say "
+            "quantization='nf4' or 'none', as in training"
+        )
+    if dtype is None and "dtype" in known:
+        dtype = getattr(torch, known["dtype"])
     model, tokenizer = load_policy(base, machine, quantization=quantization, dtype=dtype)
     if getattr(model, "is_loaded_in_4bit", False):
         dtype = dtype or model.dtype

@@ -124,7 +124,7 @@ def _host_memory() -> int:
     """Bytes of memory of this host, or what its container may use."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * 2**30
     limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
+    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
     return min(host, int(text)) if text.isdigit() else host
 
 

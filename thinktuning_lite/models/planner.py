@@ -3,8 +3,9 @@
     print(plan("owner/model", group_size=8, prompt_tokens=512, completion_tokens=1024).table())
     print(largest(GPUS["T4 16 GB"], "owner/model", group_size=8, ...).table())
 
-Parameters are counted, and activations recorded, on a model that exists in shape only (PyTorch's fake tensors), so any
-architecture that transformers knows is covered and no formula of a particular one is needed.
+Parameters are counted, and activations recorded, on a model that exists in shape only (PyTorch's fake tensors), so no
+formula of a particular architecture is needed; one whose forward does not run so is refused. The KV cache is that of full
+attention in every layer: an upper bound for sliding windows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
+from thinktuning_lite.models.load import _hub_errors
 from thinktuning_lite.models.lora import lora_config, lora_targets
 
 GiB = 2**30
@@ -33,8 +35,9 @@ GPUS = {
 }  # fmt: skip
 CUDA_CONTEXT = int(0.6 * GiB)  # CUDA's own, with the libraries' workspaces
 FRAGMENTATION = 1.1  # the caching allocator holds about a tenth more than what is in use
+TEACHER_BATCH = 64  # requests that PolicyTeacher answers at a time
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03, "sgd": 0}
-TEACHERS = ("adapter off", "second model", "elsewhere")
+TEACHERS = ("adapter off", "second model", "elsewhere", "none")
 
 
 @dataclass(frozen=True)
@@ -100,51 +103,73 @@ def plan(
     teacher: str = "adapter off",
     teacher_tokens: int = 512,
     teacher_prompt_tokens: int = 1024,
+    guided_tokens: int | None = None,
     guided: int = 1,
+    at_a_time: int | None = None,
     device: str = "cuda",
 ) -> Plan:
     """Predict the memory of one process. No weights are read.
 
     `prompts` groups are generated at a time; `rank` None is full fine-tuning (float32 weights, autocast to `dtype`);
-    `guided` rollouts of a group are answered by the teacher, which reads `teacher_prompt_tokens` beyond the response.
-    A guided row is longer by `teacher_tokens`, and so are all rows of its micro-batch. On a "cpu" device TRL scores the
-    prompt's positions too.
+    `guided` rollouts of a group are answered by the teacher, which reads `teacher_prompt_tokens` beyond the response; its
+    memory is another's when it teaches "elsewhere" (an endpoint). A guided row is longer by `guided_tokens` (default
+    `teacher_tokens`, the reply), and so are all rows of its micro-batch, whoever teaches. `at_a_time` rows are sampled
+    together (default: all). On a "cpu" device TRL scores the prompt's positions too.
 
-    Raises ValueError for an unknown quantization, optimizer or teacher, or full fine-tuning of 4-bit weights.
+    Raises ValueError for an unknown quantization, optimizer or teacher, for full fine-tuning of 4-bit weights, and for an
+    architecture whose activations cannot be recorded.
     """
     _check(quantization, rank, optimizer, teacher)
-    config = model if isinstance(model, PretrainedConfig) else AutoConfig.from_pretrained(model)
+    with _hub_errors(str(model)):
+        config = model if isinstance(model, PretrainedConfig) else AutoConfig.from_pretrained(model)
     text = config.get_text_config()
     size, full = dtype.itemsize, rank is None
     shape = _parameters(_key(config), 0 if full else rank)
-    held = {"base": _base_bytes(shape, quantization, 4 if full else size)}
-    if teacher == "second model":
-        held["teacher"] = _base_bytes(shape, quantization, 4 if full else size)  # a frozen copy of the start
     trained = shape.total if full else shape.adapter
-    if not full:
-        held["adapter"] = 4 * trained
-    held["optimizer"] = int(OPTIMIZER_BYTES[optimizer] * trained)
+    held = _held(shape, quantization, size, full, optimizer, second=teacher == "second model")
 
     rows, own = prompts * group_size, prompt_tokens + completion_tokens
-    taught = own + (teacher_tokens if teacher != "elsewhere" else 0)
+    longer = teacher_tokens if guided_tokens is None else guided_tokens
+    taught = own + (0 if teacher == "none" else longer)
     workspace = shape.largest_linear * size if quantization == "nf4" else 0
-    phases = {"sampling": _generation(text, rows, prompt_tokens, own, size) | {"dequantized weight": workspace}}
-    if teacher != "elsewhere":
+    together = min(rows, at_a_time or rows)
+    phases = {"sampling": _generation(text, shape.widest, together, prompt_tokens, own, size)}
+    phases["sampling"]["dequantized weight"] = workspace
+    if teacher in ("adapter off", "second model"):
         reads = own + teacher_prompt_tokens
-        phases["teaching"] = _generation(text, prompts * guided, reads, reads + teacher_tokens, size)
+        asked = min(prompts * guided, TEACHER_BATCH)
+        phases["teaching"] = _generation(text, shape.widest, asked, reads, reads + teacher_tokens, size)
         phases["teaching"]["dequantized weight"] = workspace
-    block, rest = (micro_batch * n for n in _activations(_key(config), taught, rank, dtype))
-    layers = text.num_hidden_layers
-    inputs = micro_batch * taught * text.hidden_size * size
+    phases["training"] = _training(config, taught, micro_batch, rank, dtype, checkpointing)
+    phases["training"]["gradients"] = 4 * trained
     scored = micro_batch * (taught - prompt_tokens if device == "cuda" else taught)
-    tile = min(scored, TOKEN_CHUNK_SIZE) * _CHUNKED_LOGPROB_CHUNK_SIZE * size  # TRL never holds all logits
-    phases["training"] = {
-        "gradients": 4 * trained,
-        "activations": (layers * inputs + block if checkpointing else layers * block) + rest,
-        "backward": block // 2 + workspace,
-        "logits": tile + scored * text.hidden_size * 4 + (4 * text.vocab_size * text.hidden_size if full else 0),
-    }
+    phases["training"]["logits"] = _logits(text, scored, size, full)
+    phases["training"]["backward"] += workspace
     return Plan(held, phases, rows, micro_batch, rows * completion_tokens)
+
+
+def _held(shape: _Shape, quantization: str, size: int, full: bool, optimizer: str, second: bool) -> dict[str, int]:
+    base = _base_bytes(shape, quantization, 4 if full else size)
+    trained = shape.total if full else shape.adapter
+    held = {"base": base} | ({"teacher": base} if second else {})  # a frozen copy of the start
+    if not full:
+        held["adapter"] = 4 * trained
+    return held | {"optimizer": int(OPTIMIZER_BYTES[optimizer] * trained)}
+
+
+def _training(config, tokens, micro_batch, rank, dtype, checkpointing) -> dict[str, int]:
+    text = config.get_text_config()
+    block, rest = (micro_batch * n for n in _activations(_key(config), tokens, rank, dtype))
+    inputs = micro_batch * tokens * text.hidden_size * dtype.itemsize
+    layers = text.num_hidden_layers
+    kept = layers * inputs + block if checkpointing else layers * block
+    return {"gradients": 0, "activations": kept + rest, "backward": block // 2}
+
+
+def _logits(text: Any, scored: int, size: int, full: bool) -> int:
+    """TRL never holds all logits: a tile of them, and the gradients of hidden states and (full) of the head."""
+    tile = min(scored, TOKEN_CHUNK_SIZE) * _CHUNKED_LOGPROB_CHUNK_SIZE * size
+    return tile + scored * text.hidden_size * 4 + (4 * text.vocab_size * text.hidden_size if full else 0)
 
 
 def largest(memory: int, model: str | Path | PretrainedConfig, **settings: Any) -> Plan:
@@ -186,12 +211,13 @@ def _check(quantization: str, rank: int | None, optimizer: str, teacher: str) ->
 
 @dataclass(frozen=True)
 class _Shape:
-    """Parameters: inside the blocks' linear layers, all together, of the adapter; the largest linear layer."""
+    """Parameters: inside the blocks' linear layers, all together, of the adapter; the largest linear layer, the widest."""
 
     linear: int
     total: int
     adapter: int
     largest_linear: int
+    widest: int
 
 
 def _key(config: PretrainedConfig) -> str:
@@ -204,7 +230,8 @@ def _config(key: str, layers: int | None = None) -> PretrainedConfig:
     if layers is not None:
         text = config.get_text_config()
         text.num_hidden_layers = layers
-        if getattr(text, "layer_types", None):
+        computed = isinstance(getattr(type(text), "layer_types", None), property)
+        if getattr(text, "layer_types", None) and not computed:
             text.layer_types = text.layer_types[:layers]
     return config
 
@@ -220,6 +247,7 @@ def _parameters(key: str, rank: int) -> _Shape:
         total=sum(p.numel() for p in model.parameters()),  # tied weights once
         adapter=rank * sum(sum(w.shape) for w in linears),
         largest_linear=max(w.numel() for w in linears),
+        widest=max(max(w.shape) for w in linears),
     )
 
 
@@ -230,12 +258,13 @@ def _base_bytes(shape: _Shape, quantization: str, size: int) -> int:
     return int(shape.linear * (1 / 2 + 1 / 64 + 4 / (64 * 256))) + (shape.total - shape.linear) * size
 
 
-def _generation(text: Any, rows: int, prompt: int, total: int, size: int) -> dict[str, int]:
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+def _generation(text: Any, widest: int, rows: int, prompt: int, total: int, size: int) -> dict[str, int]:
+    every = getattr(text, "num_attention_heads", None)  # None: no attention (Mamba), whose state does not grow
+    heads = getattr(text, "num_key_value_heads", None) or every or 0
+    head = getattr(text, "head_dim", None) or (text.hidden_size // every if every else 0)
     token = 2 * text.num_hidden_layers * heads * head * size
     # The prompt is read while the cache is still short; later each layer's cache is copied as it grows.
-    wide = (4 * text.hidden_size + 3 * text.intermediate_size) * size
+    wide = (4 * text.hidden_size + 3 * widest) * size
     reading = rows * prompt * wide - token * rows * (total - prompt)
     return {
         "KV cache": token * rows * total,
@@ -247,15 +276,20 @@ def _generation(text: Any, rows: int, prompt: int, total: int, size: int) -> dic
 @lru_cache(maxsize=64)
 def _activations(key: str, tokens: int, rank: int | None, dtype: torch.dtype, rows: int = 1) -> tuple[int, int]:
     """Bytes kept for backward by one block, and by all that is outside the blocks, seen on a model of 1 and of 2."""
-    one, two = (_saved(key, layers, rows, tokens, rank, dtype) for layers in (1, 2))
+    try:
+        one, two = (_saved(key, layers, rows, tokens, rank, dtype) for layers in (1, 2))
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # PyTorch has no fake of some of its kernels
+        kind, first = json.loads(key)["model_type"], str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"the activations of {kind!r} cannot be planned, because its forward does not run without weights ({first}); "
+            "try a short run, and watch the memory"
+        ) from error
     return two - one, max(0, 2 * one - two)
 
 
 def _saved(key: str, layers: int, rows: int, tokens: int, rank: int | None, dtype: torch.dtype) -> int:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            _config(key, layers), dtype=torch.float32 if rank is None else dtype, attn_implementation="sdpa"
-        )
+        model = AutoModelForCausalLM.from_config(_config(key, layers), dtype=torch.float32 if rank is None else dtype)
         if rank is not None:
             model = get_peft_model(model, lora_config(model, rank))  # which makes the adapter float32
     backbone = (model if rank is None else model.get_base_model()).base_model
