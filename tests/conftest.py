@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 
 from thinktuning_lite.classroom.problems import generate_problems  # noqa: E402
 from thinktuning_lite.classroom.sample import as_prompts  # noqa: E402
+from thinktuning_lite.classroom.settings import TINY_RUN  # noqa: E402
 from thinktuning_lite.classroom.vocabulary import build_tokenizer  # noqa: E402
 from thinktuning_lite.method.prompts import TINY_PROMPT  # noqa: E402
 from thinktuning_lite.method.settings import ThinkTuningConfig  # noqa: E402
@@ -118,15 +119,8 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
             logging_steps=1,
             save_strategy="no",
             seed=3,
-            report_to="none",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-            log_level="error",
-            dataloader_pin_memory=False,
         )
-        return defaults | overrides
+        return TINY_RUN | defaults | overrides
 
     return make
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -82,6 +83,48 @@ def test_grpo_arm_has_no_guidance_and_others_guide_one_in_eight(tmp_path):
 def test_a_failing_run_ends_the_job_with_its_error():
     with pytest.raises(ZeroDivisionError):
         runs.run_side_by_side([(divide, 1, 0)], workers=1)
+
+
+def test_runs_go_seed_by_seed_longest_first_and_each_seed_is_shown_when_it_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan, ran, shown = side_by_side.Plan(arms=("grpo", "released"), seeds=(4, 5)), [], []
+
+    def one_after_another(jobs, done):
+        for job in jobs:
+            _, _, arm, seed = job
+            ran.append((arm, seed))
+            path = side_by_side.result_path(plan, arm, seed)
+            path.parent.mkdir(parents=True)
+            row = {"step": 1, "reward": 0.5, "completions/mean_length": 9.0, "guidance/fraction": 0.1}
+            path.with_name("metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+            runs.write_json(path, _result(seed / 10))
+            done(job)
+            shown.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(side_by_side, "run_side_by_side", one_after_another)
+    results = side_by_side.run(plan)
+    assert ran == [(arm, seed) for seed in (4, 5) for arm in ("released", "grpo", "base")]
+    assert results["base"] == [_result(0.4), _result(0.5)]
+    assert [bool(text) for text in shown] == [False, False, True, False, False, False]  # all seeds: main's to show
+    assert "Seed 4, one of 2" in shown[2] and "| test | GRPO | 40.0 |" in shown[2] and "inf" not in shown[2]
+    assert (tmp_path / "runs/classroom/curves-seed4.png").exists()
+
+
+def test_cores_are_shared_out_among_few_runs(monkeypatch):
+    given = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, context, initializer, arguments):
+            given.append((workers, *arguments))
+            super().__init__(workers)
+
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(runs.os, "cpu_count", lambda: 8)
+    for n in (1, 3, 8, 20):
+        ended = []
+        runs.run_side_by_side([(divide, i, 1) for i in range(n)], done=ended.append)
+        assert sorted(job[1] for job in ended) == list(range(n))
+    assert given == [(1, 8), (3, 2), (8, 1), (8, 1)]
 
 
 def divide(a: int, b: int, bar: int) -> float:

@@ -21,6 +21,7 @@ from trl import SFTConfig
 
 from thinktuning_lite.classroom.problems import Problem, Step
 from thinktuning_lite.classroom.sample import respond
+from thinktuning_lite.classroom.settings import COMPLETION_TOKENS, TEACHER_TOKENS, TINY_RUN
 from thinktuning_lite.classroom.turns import PHRASE_START, careful_steps, checker_messages, solution_text
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.checkpoints import WholeSFTTrainer
@@ -210,15 +211,8 @@ def sft_config(output_dir: Path, seed: int, **overrides: Any) -> SFTConfig:
         save_strategy="epoch",
         save_total_limit=1,
         logging_steps=10,
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        disable_tqdm=True,
-        log_level="error",
-        dataloader_pin_memory=False,
     )
-    return SFTConfig(**(settings | overrides))
+    return SFTConfig(**(TINY_RUN | settings | overrides))
 
 
 def fine_tune(model: Any, tokenizer: Any, examples: Sequence[Example], config: SFTConfig) -> Cost:
@@ -305,7 +299,7 @@ def rationalise_as_teacher(
     ThinkTuning has it, and a comparison of the two is one of how it is used; STaR without rationalisation is the
     variant that stays within the student. The phrase counts without its opening word.
     """
-    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=160)
+    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=TEACHER_TOKENS)
     replies = teach(
         [
             GuidanceRequest(r["question"], hinted_attempt(text, r["answer"]), BEHAVIOURS[i % len(BEHAVIOURS)])
@@ -325,7 +319,7 @@ class StarPlan:
     iterations: int = 2
     rationalise: Rationalise | None = None
     batch: int = 128
-    max_new_tokens: int = 176
+    max_new_tokens: int = COMPLETION_TOKENS
 
 
 def star(

@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.classroom.settings import TEACHER_TOKENS
 from thinktuning_lite.experiments import runs, side_by_side
 from thinktuning_lite.experiments.folders import result_path
 from thinktuning_lite.experiments.options import Parser, add_run_options
@@ -274,7 +275,7 @@ def taught_texts(quote: str, n: int = 32) -> tuple[list[str], list[list[int]]]:
     questions = [r["question"] for r in sample.load_tiny_set("validation")[:n]]
     ids = sample.respond(model, tokenizer, questions, seed=0)
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT.with_quote(quote), max_new_tokens=160)
+    teach = PolicyTeacher(model, tokenizer, TINY_PROMPT.with_quote(quote), max_new_tokens=TEACHER_TOKENS)
     asked = [GuidanceRequest(q, t, BEHAVIOURS[i % 4]) for i, (q, t) in enumerate(zip(questions, texts, strict=True))]
     said = [parse_guidance(reply) for reply in teach(asked)]
     rows = [(q, i, g.text) for q, i, g in zip(questions, ids, said, strict=True) if g and g.text.endswith(quote)]

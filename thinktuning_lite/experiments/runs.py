@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -108,29 +108,34 @@ def train_run(
     return trainer
 
 
-def run_side_by_side(jobs: list[tuple], workers: int | None = None) -> None:
-    """Run jobs, each (function, *arguments), in processes of one thread each (default: one a core).
+def run_side_by_side(
+    jobs: list[tuple], workers: int | None = None, done: Callable[[tuple], None] = lambda job: None
+) -> None:
+    """Run jobs, each (function, *arguments), side by side in processes (default: one a core), in the order given.
 
-    A model this small gains more from a second run beside it than from a second thread. Each function gets a keyword
-    `bar`, the row of its progress bar. The first job that fails ends the rest.
+    A model this small gains more from a second run beside it than from a second thread, so a process has one thread; the
+    cores are shared out when there are fewer jobs than cores. Each function gets a keyword `bar`, the row of its
+    progress bar; `done` hears of each job that ended. The first job that fails ends the rest.
     """
     if not jobs:
         return
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    cores = os.cpu_count() or 1
+    workers = min(workers or cores, len(jobs))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
-        futures = [pool.submit(job[0], *job[1:], bar=1 + i % workers) for i, job in enumerate(jobs)]
+    with ProcessPoolExecutor(workers, context, _begin_worker, (max(1, cores // workers),)) as pool:
+        futures = {pool.submit(job[0], *job[1:], bar=1 + i % workers): job for i, job in enumerate(jobs)}
         try:
             for future in tqdm(as_completed(futures), total=len(jobs), desc="runs", unit="run", position=0):
                 future.result()
+                done(futures[future])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _begin_worker() -> None:
-    """One thread; and end with the process that began this one, else a killed run would go on in its workers."""
-    torch.set_num_threads(1)
+def _begin_worker(threads: int) -> None:
+    """So many threads; and end with the process that began this one, else a killed run would go on in its workers."""
+    torch.set_num_threads(threads)
 
     def end_with_parent() -> None:
         multiprocessing.parent_process().join()

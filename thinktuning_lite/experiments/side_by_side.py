@@ -10,12 +10,15 @@ where it was; finished, it says so and prints the table again; --fresh starts an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.classroom.settings import COMPLETION_TOKENS, TEACHER_TOKENS, TINY_RUN
 from thinktuning_lite.experiments.folders import RunPlan, result_path
 from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.runs import (
@@ -68,8 +71,8 @@ def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrid
         shaping=shaping if arm != "grpo" else "intended",
         guided_fraction=0.0 if arm == "grpo" else 1 / GROUP_SIZE,
         guidance_steps=round(GUIDED_SHARE_OF_RUN * steps),
-        teacher_max_new_tokens=160,
-        max_completion_length=176,
+        teacher_max_new_tokens=TEACHER_TOKENS,
+        max_completion_length=COMPLETION_TOKENS,
         num_generations=GROUP_SIZE,
         per_device_train_batch_size=MICRO_BATCH,
         gradient_accumulation_steps=PROMPTS_PER_STEP * GROUP_SIZE // MICRO_BATCH,
@@ -83,15 +86,8 @@ def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrid
         save_steps=max(1, min(20, steps // 4)),  # a short run is worth resuming too
         save_total_limit=1,
         rollout_log_steps=6,
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        disable_tqdm=True,
-        log_level="error",
-        dataloader_pin_memory=False,
     )
-    return ThinkTuningConfig(**(settings | overrides | DEPARTURES.get(arm, {})))
+    return ThinkTuningConfig(**(TINY_RUN | settings | overrides | DEPARTURES.get(arm, {})))
 
 
 def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int) -> dict[str, dict]:
@@ -112,9 +108,25 @@ def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int
 
 
 def run(plan: Plan) -> dict[str, list[dict]]:
-    """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms."""
-    wanted = [(arm, seed) for seed in plan.seeds for arm in ("base", *plan.arms)]
-    run_side_by_side([(_job, plan, *job) for job in wanted if not result_path(plan, *job).exists()])
+    """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms.
+
+    Seed by seed, so that a first table is there early, and within a seed the longest run first: guided, GRPO, none.
+    """
+    by_length = sorted(plan.arms, key=lambda arm: arm == "grpo")
+    wanted = [(arm, seed) for seed in plan.seeds for arm in (*by_length, "base")]
+    missing = [job for job in wanted if not result_path(plan, *job).exists()]
+
+    def done(job: tuple) -> None:
+        seed, complete = job[-1], [s for s in plan.seeds if all(result_path(plan, a, s).exists() for a in arms)]
+        if seed in complete and len(complete) < len(plan.seeds):
+            _report(replace(plan, seeds=(seed,)), of=len(plan.seeds))
+
+    arms = ("base", *plan.arms)
+    run_side_by_side([(_job, plan, *job) for job in missing], done=done)
+    return _results(plan)
+
+
+def _results(plan: Plan) -> dict[str, list[dict]]:
     return {arm: [read_json(result_path(plan, arm, seed)) for seed in plan.seeds] for arm in ("base", *plan.arms)}
 
 
@@ -161,7 +173,7 @@ def _label(arm: str) -> str:
 
 def cell(values: list[float], sign: bool = False) -> str:
     mean, half = sample.seed_interval(values)
-    return f"{mean:{'+' if sign else ''}.1f} ± {half:.1f}"
+    return f"{mean:{'+' if sign else ''}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -178,22 +190,30 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     with claimed(plan, fresh):
         done = (plan.folder / "results.json").exists()
-        results = run(plan)
-        _report(plan, results)
+        run(plan)
+        _report(plan)
         if save:
             save_log(plan, save)
     if done:
         print(f"\n{plan.folder} was complete already; --fresh (make run FRESH=1) trains anew.")
 
 
-def _report(plan: Plan, results: dict[str, list[dict]]) -> None:
+def _report(plan: Plan, of: int | None = None) -> None:
+    """Print the table and draw the curves; with `of`, for one seed of so many, while the others still run."""
     from thinktuning_lite.views import plots
 
+    results = _results(plan)
     text = table(results)
+    runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
+    curves = plots.learning_curves({_label(a): r for a, r in runs.items()})
+    if of:
+        path = plan.folder / f"curves-seed{plan.seeds[0]}.png"
+        curves.savefig(path, dpi=150)
+        tqdm.write(f"\nSeed {plan.seeds[0]}, one of {of}: what more seeds will say is open\n\n{text}\n\nSee {path}\n")
+        return
     write_json(plan.folder / "results.json", results)
     (plan.folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    runs = {a: [read_metrics(plan.folder / f"{a}-seed{s}" / "metrics.jsonl") for s in plan.seeds] for a in plan.arms}
-    plots.learning_curves({_label(a): r for a, r in runs.items()}).savefig(plan.folder / "curves.png", dpi=150)
+    curves.savefig(plan.folder / "curves.png", dpi=150)
     guided = next((a for a in plan.arms if a != "grpo"), plan.arms[0])
     log = plan.folder / f"{guided}-seed{plan.seeds[0]}" / "rollouts.jsonl"
     plots.advantages_by_author(log).savefig(plan.folder / "advantages.png", dpi=150)
