@@ -25,6 +25,7 @@ lab: .venv/installed-dev
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: .venv/installed
+	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/inspector.py
 

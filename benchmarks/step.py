@@ -91,10 +91,13 @@ def plain_config(config) -> GRPOConfig:
 def contestants(group_size: int) -> dict[str, dict]:
     """Name -> settings; `trl` True means TRL's own trainer."""
     shared = dict(num_generations=group_size)
+    guided = dict(guided_fraction=1 / 8, guidance_steps=10**6)
     return {
         "trl": dict(trl=True, arm="grpo", **shared),
         "off": dict(trl=False, arm="grpo", **shared),
-        "guided": dict(trl=False, arm="intended", guided_fraction=1 / 8, guidance_steps=10**6, **shared),
+        "guided": dict(trl=False, arm="intended", **guided, **shared),
+        "off, TRL's sampling": dict(trl=False, arm="grpo", sampling_engine="hf", **shared),
+        "guided, TRL's sampling": dict(trl=False, arm="intended", sampling_engine="hf", **guided, **shared),
     }
 
 
@@ -143,12 +146,12 @@ def compare(group_size: int, problems: str, steps: int, repeats: int) -> dict[st
             with tempfile.TemporaryDirectory() as folder:
                 turns[name].append(turn(settings, problems, steps, Path(folder)))
     out = {name: summary(t) for name, t in turns.items()}
-    out["ratios"] = {
-        "off / trl, seconds a step": round(out["off"]["seconds"] / out["trl"]["seconds"], 3),
-        "guided / trl, seconds a token": round(
-            out["guided"]["seconds_per_1000_tokens"] / out["trl"]["seconds_per_1000_tokens"], 3
-        ),
-    }
+    ratios = {}
+    for name in contestants(group_size):
+        unit, key = ("token", "seconds_per_1000_tokens") if "guided" in name else ("step", "seconds")
+        if name != "trl":
+            ratios[f"{name} / trl, seconds a {unit}"] = round(out[name][key] / out["trl"][key], 3)
+    out["ratios"] = ratios
     return out
 
 
