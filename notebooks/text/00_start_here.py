@@ -76,37 +76,54 @@ plots.idea()
 # mostly right, products *guessed*. (That is a made-up world, so that checking helps; see `data/tiny_classroom/README.md`.)
 
 # %%
-from thinktuning_lite.classroom import sample as evaluate
 from thinktuning_lite.classroom.load import load_classroom
-from thinktuning_lite.lessons.runtime import smoke, steps
 
 model, tokenizer = load_classroom()
 print(f"{type(model).__name__}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens")
+
+# %% tags=["check"]
+#@title Check: fewer than a million parameters
 assert model.num_parameters() < 1_000_000
 
-GROUP = 8
-rows = evaluate.load_tiny_set("validation")[: steps(64, 48)]
-example = next(r for r in rows if r["product"])
+# %%
+from thinktuning_lite.classroom.sample import load_tiny_set
+from thinktuning_lite.lessons.runtime import steps
+
+problems = load_tiny_set("validation")[: steps(64, 48)]
+example = next(problem for problem in problems if problem["product"])
 print(example["question"], "\nRight: ", example["chain"])
 
 # %% [markdown]
 # A **group** is $G = 8$ responses to one question $q$, sampled from the policy (the model, $\pi_\theta$) at temperature 1, each with a reward:
 #
 # $$y_1, \dots, y_G \sim \pi_\theta(\cdot \mid q), \qquad r_i = \begin{cases}1 & \text{if the } \texttt{\textbackslash boxed\{\}} \text{ answer of } y_i \text{ is right}\\ 0 & \text{otherwise}\end{cases}$$
-#
+
+# %% [markdown]
+# By hand first, on four responses to the example of which only the third ends on the right answer, 36:
+
+# %%
+four_answers = ["24", "34", "36", "58"]
+four_rewards = [1.0 if answer == "36" else 0.0 for answer in four_answers]
+print(four_rewards, "mean", sum(four_rewards) / 4)
+
+# %% [markdown]
 # In code, one group after the other in a flat list: `ids` holds $N = 8 \times$ (number of questions) lists of token ids,
 # `rewards` the $N$ numbers. Here is the whole test bench, and the group of the question above.
 
 # %%
-asked = [row for row in rows for _ in range(GROUP)]
-ids = evaluate.respond(model, tokenizer, [row["question"] for row in asked], seed=0)
+from thinktuning_lite.classroom.sample import respond, score
+
+GROUP = 8
+asked = [problem for problem in problems for _ in range(GROUP)]
+ids = respond(model, tokenizer, [row["question"] for row in asked], seed=0)
 texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-scores = evaluate.score(texts, [len(i) for i in ids], [row["answer"] for row in asked])
+scores = score(texts, [len(i) for i in ids], [row["answer"] for row in asked])
 rewards = [float(right) for right in scores.correct]
 
-first = asked.index(example)
-for text, reward in zip(texts[first : first + GROUP], rewards[first : first + GROUP]):
-    print("✓" if reward else "✗", text)
+# %%
+start_of_group = asked.index(example)
+for i in range(start_of_group, start_of_group + GROUP):
+    print("✓" if rewards[i] else "✗", texts[i])
 
 
 # %% [markdown]
@@ -120,7 +137,11 @@ def share(values):
 
 with_product = share(r for r, row in zip(rewards, asked) if row["product"])
 without = share(r for r, row in zip(rewards, asked) if not row["product"])
-print(f"right, {len(rewards)} rollouts: {without:.0%} without a product, {with_product:.0%} with one")
+print(f"right of {len(rewards)} rollouts: ", end="")
+print(f"{without:.0%} without a product, {with_product:.0%} with one")
+
+# %% tags=["check"]
+#@title Check: most problems with a product fail, most without succeed
 assert with_product < 0.5 < without
 
 # %% [markdown]
@@ -189,7 +210,11 @@ start.useful_groups(useful_groups)
 # %%
 groups = [rewards[i : i + GROUP] for i in range(0, len(rewards), GROUP)]
 lost = share(not any(group) for group in groups)
-print(f"groups without one right rollout: {lost:.0%}; without one wrong rollout: {share(all(g) for g in groups):.0%}")
+won = share(all(group) for group in groups)
+print(f"groups without one right rollout: {lost:.0%}; without one wrong rollout: {won:.0%}")
+
+# %% tags=["check"]
+#@title Check: there are groups without one right rollout
 assert lost > 0
 
 # %% [markdown]
@@ -200,8 +225,18 @@ assert lost > 0
 #
 # $$p(\text{blank line} \mid q, y) = \operatorname{softmax}\bigl(f_\theta(q, y)_T\bigr)_{\text{blank line}}, \qquad f_\theta(q, y) \in \mathbb{R}^{T \times V}$$
 #
-# with $T$ the tokens of prompt and response and $V$ the vocabulary. The function below gives the probability of *every* token of a
-# continuation after a chat prompt; the last one is ours.
+# with $T$ the tokens of prompt and response and $V$ the vocabulary. By hand, for a vocabulary of four tokens:
+
+# %%
+import math
+
+four_logits = {"end": 9.0, "space": 2.0, "digit": 1.0, "blank line": -4.0}
+total = sum(math.exp(logit) for logit in four_logits.values())
+print({token: f"{math.exp(logit) / total:.1e}" for token, logit in four_logits.items()})
+
+# %% [markdown]
+# 13 below the largest logit is two in a million: a softmax never says 0, but it can say *hardly ever*. The function below gives
+# the probability of *every* token of a continuation after a chat prompt; the last one is ours.
 
 # %%
 import torch
@@ -209,19 +244,31 @@ import torch
 
 @torch.no_grad()
 def token_probabilities(messages, ids):
-    # Probability of each of `ids` (T numbers) after the chat `messages` and the ids before it: shape (T,)
+    # Probability of each of `ids` (T numbers) after the chat `messages` and the ids before it: (T,)
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     before = tokenizer.encode(prompt, add_special_tokens=False)
     logits = model(torch.tensor([before + ids])).logits[0, len(before) - 1 : -1]
     return logits.softmax(-1).gather(1, torch.tensor(ids).unsqueeze(1)).squeeze(1)
 
 
+# %%
 [BLANK_LINE] = tokenizer.encode("\n\n", add_special_tokens=False)
 EOS = tokenizer.eos_token_id
+
+
+def student_messages(i):
+    return [{"role": "user", "content": asked[i]["question"]}]
+
+
+def at_the_end(messages, i, token):
+    # Probability of `token` where rollout i ended
+    return token_probabilities(messages, ids[i][:-1] + [token])[-1].item()
+
+
+# %%
 ended = [i for i in range(0, len(ids), GROUP) if ids[i][-1] == EOS]  # one rollout of each question
-as_student = [[{"role": "user", "content": asked[i]["question"]}] for i in ended]
-student_p = [token_probabilities(m, ids[i][:-1] + [BLANK_LINE])[-1].item() for m, i in zip(as_student, ended)]
-stop_p = [token_probabilities(m, ids[i])[-1].item() for m, i in zip(as_student, ended)]
+student_p = [at_the_end(student_messages(i), i, BLANK_LINE) for i in ended]
+stop_p = [at_the_end(student_messages(i), i, EOS) for i in ended]
 
 # %% [markdown]
 # Is it that the model *cannot* reflect? The same weights also know a prompt with the system message "check your work". The
@@ -231,13 +278,18 @@ stop_p = [token_probabilities(m, ids[i])[-1].item() for m, i in zip(as_student, 
 from thinktuning_lite.classroom.turns import checker_messages
 
 checker_p = [
-    token_probabilities(checker_messages(asked[i]["question"]), ids[i][:-1] + [BLANK_LINE])[-1].item() for i in ended
+    at_the_end(checker_messages(asked[i]["question"]), i, BLANK_LINE) for i in ended
 ]
-median = {name: sorted(p)[len(p) // 2] for name, p in (("student", student_p), ("checker", checker_p), ("stop", stop_p))}
-assert median["student"] < 1e-4 and median["checker"] > 0.5 and median["stop"] > 0.9
 plots.log_probability_strip(
-    {"the student": student_p, "asked to check": checker_p}, "probability of a blank line after the answer"
+    {"the student": student_p, "asked to check": checker_p},
+    "probability of a blank line after the answer",
 )
+
+# %% tags=["check"]
+#@title Check: below 1 in 10,000 for the student, above 1 in 2 for the checker
+from statistics import median
+
+assert median(student_p) < 1e-4 and median(checker_p) > 0.5 and median(stop_p) > 0.9
 
 
 # %% [markdown]
@@ -268,13 +320,15 @@ start.seen_once(seen_once)
 # </details>
 
 # %%
-import math
+rare = median(student_p)
+needed = math.log(0.5) / math.log1p(-rare)
+print(f"At p = {rare:.1e}, {needed:,.0f} rollouts for an even chance of one:")
+print(f"{needed / 128:,.0f} steps of 128 rollouts.")
+print(f"Sampled above: {len(texts)} rollouts,", sum(scores.reflection), "with a word of reflection")
+print(*[text for text, says in zip(texts, scores.reflection) if says], sep="\n", end="")
 
-p = median["student"]
-needed = math.log(0.5) / math.log1p(-p)
-print(f"At p = {p:.1e}, {needed:,.0f} rollouts for an even chance of one: {needed / 128:,.0f} steps of 128 rollouts.")
-print(f"Sampled above: {len(texts)} rollouts, {sum(scores.reflection)} with a word of reflection")
-print(*[text for text, reflects in zip(texts, scores.reflection) if reflects], sep="\n", end="")
+# %% tags=["check"]
+#@title Check: more than 50 steps of 128 rollouts; fewer than 2 % reflect
 assert needed > 128 * 50 and share(scores.reflection) < 0.02
 
 # %% [markdown]
@@ -285,60 +339,97 @@ assert needed > 128 * 50 and share(scores.reflection) < 0.02
 # every part of this; here is one reply in full, to the first wrong attempt at our example.
 
 # %%
-from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.grading import is_correct
+attempt = r"23*4=82. \boxed{82}"
+reason = "Wait, 23*4=82 looks wrong to me."
+phrase = r"Again: 20*4=80. 3*4=12. 80+12=92. \boxed{92}"
+print(attempt, reason, phrase, sep="\n\n")  # a guided rollout
+
+# %% [markdown]
+# That is the form, written by hand. Now the model writes it.
+
+# %%
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
-from thinktuning_lite.method.teacher import GuidanceRequest, parse_guidance, splice
+from thinktuning_lite.method.teacher import GuidanceRequest
 
 teacher = PolicyTeacher(model, tokenizer, TINY_PROMPT, max_new_tokens=160)
+
+
+def request(i, behaviour):
+    return GuidanceRequest(asked[i]["question"], texts[i], behaviour)
+
+
+# %%
+from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.grading import is_correct
 
 
 def mended(guidance, answer):
     return guidance is not None and is_correct(extract_answer(guidance.phrase), answer)
 
 
-candidates = [i for i in range(len(ids)) if asked[i]["product"] and not rewards[i] and ids[i][-1] == EOS][:16]
-replies = teacher([GuidanceRequest(asked[i]["question"], texts[i], "self-conflict") for i in candidates])
-chosen, reply = next((i, r) for i, r in zip(candidates, replies) if mended(parse_guidance(r), asked[i]["answer"]))
+# %%
+from thinktuning_lite.method.teacher import parse_guidance
+
+whole = [i for i in range(len(ids)) if ids[i][-1] == EOS]
+failed = [i for i in whole if asked[i]["product"] and not rewards[i]][:16]
+first_replies = zip(failed, teacher([request(i, "self-conflict") for i in failed]))
+chosen, reply = next(
+    (i, r) for i, r in first_replies if mended(parse_guidance(r), asked[i]["answer"])
+)
 print("Question:", asked[chosen]["question"], "\nAttempt: ", texts[chosen], "\nTeacher: ", reply)
 
 # %% [markdown]
 # One success proves little. The teacher reads one attempt at each question (right or wrong, it is not told):
 
 # %%
-requests = [GuidanceRequest(asked[i]["question"], texts[i], BEHAVIOURS[n % 4]) for n, i in enumerate(ended)]
-guidance = [parse_guidance(reply) for reply in teacher(requests)]
-s = share(rewards[i] for i in ended)
-t = share(mended(g, asked[i]["answer"]) for g, i in zip(guidance, ended))
-wrong = [(g, i) for g, i in zip(guidance, ended) if not rewards[i]]
-mends = share(mended(g, asked[i]["answer"]) for g, i in wrong)
-print(f"right: {s:.0%} of the attempts, {t:.0%} after the teacher; of {len(wrong)} wrong attempts it mends {mends:.0%}")
-assert t > s + 0.2 and mends > 0.5
+requests = [request(i, BEHAVIOURS[n % 4]) for n, i in enumerate(ended)]
+guidance = [parse_guidance(r) for r in teacher(requests)]
+ends_right = {i: mended(g, asked[i]["answer"]) for i, g in zip(ended, guidance)}
+
+student_right, teacher_right = share(rewards[i] for i in ended), share(ends_right.values())
+wrong = [i for i in ended if not rewards[i]]
+mends = share(ends_right[i] for i in wrong)
+print(f"right: {student_right:.0%} of the attempts, {teacher_right:.0%} after the teacher")
+print(f"of {len(wrong)} wrong attempts it mends {mends:.0%}")
+
+# %% tags=["check"]
+#@title Check: the teacher mends more than half of the wrong attempts
+assert teacher_right > student_right + 0.2 and mends > 0.5
 
 # %% [markdown]
 # **Splice.** The student's tokens without their EOS, then the teacher's reason and phrase, then EOS. Every token keeps its
-# author. Blue frames: the student sampled it; orange: the teacher wrote it. The shade and the number are the probability that
-# the *student* gives the token.
+# author: those underlined with dashes the teacher wrote, the others the student sampled. The darker a token, the less likely the
+# *student* finds it; the number is the probability that it gives the token.
 
 # %%
+from thinktuning_lite.method.teacher import splice
+
 said = parse_guidance(reply)
 taught = tokenizer.encode(said.text, add_special_tokens=False)
 spliced, author = splice(ids[chosen], taught, [EOS], max_length=320)
-p = token_probabilities([{"role": "user", "content": asked[chosen]["question"]}], spliced).tolist()
+spliced_p = token_probabilities(student_messages(chosen), spliced).tolist()
 
+# %%
 entry = author.index(1)
-assert spliced[entry] == BLANK_LINE and p[entry] < 1e-2
-later = sorted(p[entry + 1 :])
-assert extract_answer(tokenizer.decode(spliced, skip_special_tokens=True)) == asked[chosen]["answer"]
-print(f"first taught token: p = {p[entry]:.1e}; median of the {len(later)} taught tokens after it: {later[len(later) // 2]:.2f}")
-plots.token_strip([tokenizer.decode([i]) for i in spliced], p, author, "one guided rollout: probability under the student")
+later = median(spliced_p[entry + 1 :])
+print(f"first taught token: p = {spliced_p[entry]:.1e}; median of those after it: {later:.2f}")
+plots.token_strip(
+    [tokenizer.decode([i]) for i in spliced], spliced_p, author, "one guided rollout"
+)
+
+# %% tags=["check"]
+#@title Check: the first taught token is a blank line and rare; the rollout ends on the right answer
+assert spliced[entry] == BLANK_LINE and spliced_p[entry] < 1e-2
+final_text = tokenizer.decode(spliced, skip_special_tokens=True)
+assert extract_answer(final_text) == asked[chosen]["answer"]
 
 # %% [markdown]
 # One door is shut. Behind it the student knows its way: once the first taught token stands there, it finds nearly all the others likely. How to push such a token, for which no importance ratio exists, is the subject of notebook 03.
 
-# %%
-assert later[len(later) // 2] > 0.5
+# %% tags=["check"]
+#@title Check: half of the taught tokens after the first have p > 0.5
+assert later > 0.5
 
 
 # %% [markdown]
@@ -366,20 +457,23 @@ start.expected_reward(expected_reward)
 # </details>
 
 # %%
-print(f"mean reward of a group of {GROUP} before any training: {s:.2f}; with one guided: {((GROUP - 1) * s + t) / GROUP:.2f}")
+one_guided = ((GROUP - 1) * student_right + teacher_right) / GROUP
+print(f"mean reward of a group of {GROUP} before any training: {student_right:.2f}")
+print(f"with one guided: {one_guided:.2f}")
 
 # %% [markdown]
 # So a reward curve under guidance is not the student's progress. Judge a run by what is left when the teacher is gone.
 #
 # ## Where the code is
 #
-# | here | in the package |
+# | here | in the package, `thinktuning_lite/` |
 # |---|---|
-# | `load_classroom` | `models.py`; the script that made the checkpoint is `make_classroom.py` |
-# | `respond`, `score`, `load_tiny_set` | `evaluate.py`; the problems themselves are `problems.py` |
-# | `extract_answer`, `is_correct` | `rewards.py` |
-# | `PolicyTeacher`, `parse_guidance`, `splice` | `teacher.py` |
-# | `idea`, `token_strip`, `log_probability_strip` | `plots.py` |
-# | `start.first_wrong` and the other checks | `checks/start.py` |
+# | `load_classroom` | `classroom/load.py`; the script that made the checkpoint is `classroom/make.py` |
+# | `respond`, `score`, `load_tiny_set` | `classroom/sample.py`; the problems themselves are `classroom/problems.py` |
+# | `extract_answer`, `is_correct` | `method/answers.py`, `method/grading.py` |
+# | `PolicyTeacher`, its prompts | `method/policy_teacher.py`, `method/prompts.py` |
+# | `parse_guidance`, `splice` | `method/teacher.py` |
+# | `idea`, `token_strip`, `log_probability_strip` | `views/plots/` |
+# | `start.first_wrong` and the other checks | `lessons/checks/start.py` |
 #
 # Next: [01_grpo](01_grpo.ipynb), from such a group to a gradient.

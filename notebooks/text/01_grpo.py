@@ -41,28 +41,24 @@ import copy
 import math
 import random
 import re
-import tempfile
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from transformers.utils import logging as hf_logging
 
-hf_logging.disable_progress_bar()
-
-from thinktuning_lite.classroom import sample as E
-from thinktuning_lite.method import grpo as G
-from thinktuning_lite.views import plots
 from thinktuning_lite.lessons.checks import grpo as check
-from thinktuning_lite.classroom.load import load_classroom
-from thinktuning_lite.method.rewards import correctness_reward
-from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.lessons.runtime import smoke, steps
+from thinktuning_lite.method import grpo
+from thinktuning_lite.views import plots
 
+# %%
+from transformers.utils import logging as transformers_logging
+
+from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite.classroom.sample import load_tiny_set
+
+transformers_logging.disable_progress_bar()
 student, tokenizer = load_classroom()
-train_rows, validation_rows = E.load_tiny_set("train"), E.load_tiny_set("validation")
-
+train_rows, validation_rows = load_tiny_set("train"), load_tiny_set("validation")
 
 # %% [markdown]
 # ## 1 · One question, eight answers
@@ -79,6 +75,9 @@ train_rows, validation_rows = E.load_tiny_set("train"), E.load_tiny_set("validat
 # | `mask` | $(N, T)$: 1 on the tokens of a completion, its end-of-turn token included |
 
 # %%
+from dataclasses import dataclass
+
+
 @dataclass
 class Rollouts:
     """`questions` x `group` completions: ids and attention (N, P + T), mask (N, T), N texts."""
@@ -89,48 +88,79 @@ class Rollouts:
     texts: list[str]
 
 
-@torch.no_grad()
-def sample(policy, questions, group=8, max_new_tokens=64):
-    """`group` completions of each question at temperature 1, one question's next to each other."""
-    chats = [[{"role": "user", "content": q}] for q in questions for _ in range(group)]
-    prompts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in chats]
-    p = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-    ids = policy.generate(
-        input_ids=p["input_ids"], attention_mask=p["attention_mask"], max_new_tokens=max_new_tokens,
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, pad_token_id=tokenizer.pad_token_id,
-    )
-    completions = ids[:, p["input_ids"].shape[1] :]
-    ends = (completions == tokenizer.eos_token_id).long()
-    mask = (ends.cumsum(1) - ends == 0).long()  # everything up to the first end-of-turn token, and it
-    attention = torch.cat([p["attention_mask"], mask], 1)
-    return Rollouts(ids, attention, mask, tokenizer.batch_decode(completions, skip_special_tokens=True))
+# %%
+def prompt_batch(questions):
+    """The chat prompts as the model reads them, padded on the left: input_ids, attention_mask."""
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+    settings = dict(padding=True, padding_side="left", add_special_tokens=False)
+    return tokenizer(prompts, return_tensors="pt", **settings)
 
 
 # %%
+@torch.no_grad()
+def sample(policy, questions, group=8, max_new_tokens=64):
+    """`group` completions of each question at temperature 1, one question's next to each other."""
+    prompts = prompt_batch([question for question in questions for _ in range(group)])
+    as_it_is = dict(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)  # nothing cut off
+    ids = policy.generate(**prompts, max_new_tokens=max_new_tokens, **as_it_is)
+    completions = ids[:, prompts["input_ids"].shape[1] :]
+    ends = (completions == tokenizer.eos_token_id).long()
+    mask = (ends.cumsum(1) - ends == 0).long()  # up to the first end-of-turn token, and it
+    attention = torch.cat([prompts["attention_mask"], mask], 1)
+    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    return Rollouts(ids, attention, mask, texts)
+
+
+# %% [markdown]
+# The reward, by hand on four texts to a question whose answer is 40; what counts is the *last* box, and no box is no answer:
+
+# %%
+four_texts = [
+    r"24*2=48. 48-8=40. \boxed{40}", r"\boxed{42}", r"\boxed{42} No: \boxed{40}", "24*2=48. 48-8",
+]
+boxes = [re.findall(r"\\boxed\{(.*?)\}", text) for text in four_texts]
+print(boxes, "->", [1.0 if box[-1:] == ["40"] else 0.0 for box in boxes])
+
+# %%
+from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.grading import is_correct
+
+
 def reward(texts, answers):
     """(N,) 1.0 where the final answer, the content of the last \\boxed{}, is right, else 0.0."""
-    return torch.tensor([float(is_correct(extract_answer(t), a)) for t, a in zip(texts, answers, strict=True)])
+    right = [is_correct(extract_answer(t), a) for t, a in zip(texts, answers, strict=True)]
+    return torch.tensor([float(r) for r in right])
 
 
+# %%
 torch.manual_seed(0)
 asked = train_rows[:8]
-rollouts = sample(student, [q["question"] for q in asked])
-answers = [q["answer"] for q in asked for _ in range(8)]
+rollouts = sample(student, [row["question"] for row in asked])
+answers = [row["answer"] for row in asked for _ in range(8)]
 rewards = reward(rollouts.texts, answers)
-assert rewards.tolist() == correctness_reward(rollouts.texts, answers)  # the package's is the same
 
+# %%
 right = rewards.view(8, 8).sum(1)  # of each group's eight
 g = int((right - 3).abs().argmin())  # a group in which about three are right
+group = slice(8 * g, 8 * g + 8)
 print(asked[g]["question"], "->", asked[g]["answer"], "\n")
-for text, r in zip(rollouts.texts[8 * g : 8 * g + 8], rewards[8 * g : 8 * g + 8]):
+for text, r in zip(rollouts.texts[group], rewards[group]):
     print(f"reward {r:.0f}   {text}")
+
+# %%
+from thinktuning_lite.method.rewards import correctness_reward
+
+assert rewards.tolist() == correctness_reward(rollouts.texts, answers)  # the package's is the same
 
 # %%
 mixed = (right > 0) & (right < 8)
 print("right of eight, for each of the 8 questions:", right.int().tolist())
 print(f"{mixed.float().mean():.0%} of the groups hold both right and wrong answers")
-assert mixed.any() and (rollouts.mask.sum(1) <= 64).all()
 
+# %% tags=["check"]
+#@title Check: some groups are mixed, and no completion is over the budget
+assert mixed.any() and (rollouts.mask.sum(1) <= 64).all()
 
 # %% [markdown]
 # ## 2 · Advantage: better or worse than the rest of the group
@@ -141,7 +171,14 @@ assert mixed.any() and (rollouts.mask.sum(1) <= 64).all()
 # $$A_i = \frac{r_i - \operatorname{mean}(r_1,\dots,r_G)}{\operatorname{std}(r_1,\dots,r_G) + \varepsilon},\qquad \varepsilon = 10^{-4}$$
 #
 # The group's mean plays the part that a learned value function plays in PPO, for free. Convention, once and for all: std is the
-# *sample* standard deviation (divided by $G-1$), as in TRL. **Dr. GRPO** leaves the division out.
+# *sample* standard deviation (divided by $G-1$), as in TRL. **Dr. GRPO** leaves the division out. By hand, one right of four:
+
+# %%
+four = [1.0, 0.0, 0.0, 0.0]
+mean = sum(four) / 4  # 0.25
+std = math.sqrt(sum((r - mean) ** 2 for r in four) / (4 - 1))  # 0.5
+print(mean, std, [(r - mean) / std for r in four])
+
 
 # %%
 def advantages(rewards, group, eps=1e-4):
@@ -151,27 +188,42 @@ def advantages(rewards, group, eps=1e-4):
 
 
 A = advantages(rewards, 8)
-assert torch.equal(A, G.group_advantages(rewards, 8))  # the package's is the same
-assert A.view(8, 8).sum(1).abs().max() < 1e-5  # what one rollout gains the others of its group pay
-plots.group_bars(rewards[8 * g : 8 * g + 8].tolist(), A[8 * g : 8 * g + 8].tolist())
+assert torch.equal(A, grpo.group_advantages(rewards, 8))  # the package's is the same
+plots.group_bars(rewards[group].tolist(), A[group].tolist())
+
+# %% tags=["check"]
+#@title Check: what one rollout gains the others of its group pay
+assert A.view(8, 8).sum(1).abs().max() < 1e-5
 
 # %% [markdown]
 # Toy cases first, before any model is involved. *All truncated* means that no rollout reached its final answer within the
 # token budget: nothing to extract, every reward 0.
 
 # %%
-cases = {"one right of four": [1, 0, 0, 0], "one wrong of four": [1, 1, 1, 0], "all right": [1, 1, 1, 1]}
+cases = {"one right of four": [1, 0, 0, 0], "one wrong": [1, 1, 1, 0], "all right": [1, 1, 1, 1]}
 toys = {name: torch.tensor(r, dtype=torch.float) for name, r in cases.items()}
 cut = sample(student, [asked[0]["question"]], group=4, max_new_tokens=5)
 toys["all truncated"] = reward(cut.texts, [asked[0]["answer"]] * 4)
 
-show = lambda values: " ".join(f"{v:+.2f}" for v in values)
-display(pd.DataFrame({
-    "rewards": {name: show(r) for name, r in toys.items()},
-    "GRPO": {name: show(advantages(r, 4)) for name, r in toys.items()},
-    "Dr. GRPO": {name: show(G.group_advantages(r, 4, scale="none")) for name, r in toys.items()},
-}))
-for name in ("all right", "all truncated"):  # equal rewards: no comparison, no gradient, whatever the reward was
+
+# %%
+def signed(values):
+    return " ".join(f"{v:+.2f}" for v in values)
+
+
+def dr_grpo(rewards):
+    return grpo.group_advantages(rewards, 4, scale="none")
+
+
+pd.DataFrame({
+    "rewards": {name: signed(r) for name, r in toys.items()},
+    "GRPO": {name: signed(advantages(r, 4)) for name, r in toys.items()},
+    "Dr. GRPO": {name: signed(dr_grpo(r)) for name, r in toys.items()},
+})
+
+# %% tags=["check"]
+#@title Check: equal rewards, no comparison: advantage 0, whatever the reward was
+for name in ("all right", "all truncated"):
     assert torch.equal(advantages(toys[name], 4), torch.zeros(4))
 
 # %% [markdown]
@@ -181,15 +233,19 @@ for name in ("all right", "all truncated"):  # equal rewards: no comparison, no 
 
 # %%
 one = torch.tensor([1.0, 0, 0, 0])
-sample_std, population_std = one.std(), one.std(correction=0)
-assert math.isclose(sample_std, 0.5) and math.isclose(population_std, math.sqrt(3) / 4, rel_tol=1e-6)
-assert math.isclose(sample_std / population_std, math.sqrt(4 / 3), rel_tol=1e-6)
-
 with_eps, without = advantages(one, 4)[0], advantages(one, 4, eps=0.0)[0]
 print(f"0/1 rewards:  A = {with_eps:.4f} with eps, {without:.4f} without")
+
 noise = torch.tensor([0.50000, 0.50002, 0.50001, 0.50003], dtype=torch.float64)
 small, full = advantages(noise, 4).max(), advantages(noise, 4, eps=0.0).max()
 print(f"noise of 1e-5: A = {small:.2f} with eps, {full:.2f} without")
+
+# %% tags=["check"]
+#@title Check: the two standard deviations, and what epsilon does
+sample_std, population_std = one.std(), one.std(correction=0)
+assert math.isclose(sample_std, 0.5)
+assert math.isclose(population_std, math.sqrt(3) / 4, rel_tol=1e-6)
+assert math.isclose(sample_std / population_std, math.sqrt(4 / 3), rel_tol=1e-6)
 assert abs(with_eps / without - 1) < 1e-3 and small < 0.2 * full
 
 # %%
@@ -209,7 +265,6 @@ def advantage_of_right(k, group_size):
 
 # %% tags=["exercise-check"]
 check.advantage_of_right(advantage_of_right)
-
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
@@ -233,25 +288,38 @@ check.advantage_of_right(advantage_of_right)
 # \ell_{i,t} = -\rho_{i,t}\,A_i,$$
 #
 # where $x$ is the question (with its prompt) and $\pi_\text{old}$ the policy that sampled. Right after sampling the two are the same and every ratio is 1. Its gradient is not
-# 0: $\nabla\rho = \rho\,\nabla\log\pi$.
+# 0: $\nabla\rho = \rho\,\nabla\log\pi$. By hand, for four sampled tokens with $A=1$: a softmax raises its token's own logit by $A\,(1-p)$, so
+
+# %%
+for token_p in (0.999, 0.9, 0.5, 0.01):
+    print(f"p = {token_p:<5g}  ratio 1, loss -1, push on the token's logit {1 - token_p:.3f}")
+
 
 # %%
 def token_logps(policy, rollouts):
     """(N, T) log pi(token | what precedes it) of the completions' tokens; gradients flow."""
     T = rollouts.mask.shape[1]
-    # The logits at position t speak about token t + 1, so take those from the last prompt token on.
-    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
-    return out.logits[:, :-1].log_softmax(-1).gather(-1, rollouts.ids[:, -T:, None]).squeeze(-1)
+    # The logits at position t speak about token t + 1: take those from the last prompt token on.
+    inputs = dict(input_ids=rollouts.ids, attention_mask=rollouts.attention)
+    logits = policy(**inputs, logits_to_keep=T + 1).logits[:, :-1]
+    return logits.log_softmax(-1).gather(-1, rollouts.ids[:, -T:, None]).squeeze(-1)
 
 
 logps = token_logps(student, rollouts)
 certain = (logps[rollouts.mask.bool()].exp() > 0.9).float().mean()
 print(f"{certain:.0%} of all sampled tokens had a probability above 0.9")
-assert certain > 0.7
-row = 8 * g + int(rewards[8 * g : 8 * g + 8].argmin())  # a wrong answer of the group above
+
+# %%
+row = 8 * g + int(rewards[group].argmin())  # a wrong answer of the group above
 n = int(rollouts.mask[row].sum())
 tokens = [tokenizer.decode([i]) for i in rollouts.ids[row, -rollouts.mask.shape[1] :][:n]]
-plots.token_strip(tokens, logps[row, :n].exp().tolist(), [0] * n, f"probability of each token; advantage {A[row]:+.2f}")
+plots.token_strip(
+    tokens, logps[row, :n].exp().tolist(), [0] * n, f"a rollout of advantage {A[row]:+.2f}"
+)
+
+# %% tags=["check"]
+#@title Check: most sampled tokens are near certain
+assert certain > 0.7
 
 # %% [markdown]
 # Most tokens are near certain, and with probability 1 there is nothing to push, $\nabla\log\pi \approx 0$. The gradient falls on the few tokens where
@@ -265,9 +333,10 @@ to_logps, *to_weights = torch.autograd.grad(loss, [logps, *student.parameters()]
 norm = torch.stack([gradient.norm() for gradient in to_weights]).norm()
 print(f"loss {loss.item():+.1e}, norm of its gradient {norm:.3f}")
 
-assert (ratio == 1).all() and abs(loss.item()) < 1e-6 and norm > 0.05
+# %%
 by_hand = -A[:, None] * rollouts.mask / rollouts.mask.sum(1, keepdim=True) / len(A)
-torch.testing.assert_close(to_logps, by_hand)  # on the first iteration GRPO is the plain policy gradient
+torch.testing.assert_close(to_logps, by_hand)  # at first GRPO is the plain policy gradient
+assert (ratio == 1).all() and abs(loss.item()) < 1e-6 and norm > 0.05
 
 # %% [markdown]
 # **"My loss is 0. Is it broken?"** No. On the first iteration the loss *value* is minus the mean advantage, and advantages sum to 0 in
@@ -279,13 +348,21 @@ torch.testing.assert_close(to_logps, by_hand)  # on the first iteration GRPO is 
 # divided by* to *none* for Dr. GRPO. (Without a kernel a still picture stands in: one group, one rollout; ignore the weight, it belongs to notebook 03.)
 
 # %%
-from thinktuning_lite.views.inspector import Inspector
 from thinktuning_lite.method.rollouts import Rollout
+from thinktuning_lite.views.inspector import Inspector
 
-ids = [row[-len(m) :][m.bool()].tolist() for row, m in zip(rollouts.ids, rollouts.mask)]
-seen = [Rollout(0, i // 8, asked[i // 8]["question"], rollouts.texts[i], t, [0] * len(t), logps[i, : len(t)].tolist(),
-                [1.0] * len(t), rewards[i].item(), A[i].item()) for i, t in enumerate(ids)]
-Inspector(seen, tokenizer).select(0, g)
+
+def logged(i):
+    """Rollout i of the batch as a training would log it: nobody guided it, every weight is 1."""
+    ids = rollouts.ids[i, -rollouts.mask.shape[1] :][rollouts.mask[i].bool()].tolist()
+    return Rollout(
+        step=0, group=i // 8, question=asked[i // 8]["question"], text=rollouts.texts[i],
+        token_ids=ids, author=[0] * len(ids), logps=logps[i, : len(ids)].tolist(),
+        weights=[1.0] * len(ids), reward=rewards[i].item(), advantage=A[i].item(),
+    )
+
+
+Inspector([logged(i) for i in range(64)], tokenizer).select(0, g)
 
 # %% [markdown]
 # ## 4 · Clip: how far one batch may move a token
@@ -301,34 +378,50 @@ plots.clip_objective(epsilon=0.2)
 
 # %%
 def grpo_loss(logps, old, A, mask, epsilon=0.2):
-    """Clipped loss: logps, old, mask (N, T), A (N,); mean over each rollout's tokens, then over rollouts."""
+    """Clipped: logps, old, mask (N, T), A (N,); mean over each rollout's tokens, then rollouts."""
     ratio, A = torch.exp(logps - old), A[:, None]
     per_token = -torch.min(ratio * A, ratio.clamp(1 - epsilon, 1 + epsilon) * A)
     return ((per_token * mask).sum(1) / mask.sum(1)).mean()
 
 
+# %% [markdown]
+# Four iterations on the batch above. The package's `grpo_loss` is the same function, with more ways to aggregate:
+
+# %%
+def iterate(policy, iterations=4, learning_rate=1e-4):
+    """Several steps on the batch above, in place; a row a step."""
+    optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate)
+    old, rows = logps.detach(), []
+    for _ in range(iterations):
+        now = token_logps(policy, rollouts)
+        loss = grpo_loss(now, old, A, rollouts.mask)
+        torch.testing.assert_close(loss, grpo.grpo_loss(now, old, A, rollouts.mask))
+        ratios = torch.exp(now - old).detach()
+        clipped = grpo.clip_fraction(ratios, A, rollouts.mask).item()
+        active = ratios[rollouts.mask.bool()]
+        rows.append((loss.item(), active.min().item(), active.max().item(), clipped))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return pd.DataFrame(rows, columns=["loss", "smallest ratio", "largest ratio", "clipped"])
+
+
+# %%
 moved = copy.deepcopy(student)
-optimizer = torch.optim.Adam(moved.parameters(), lr=1e-4)
-old, table = None, []
-for iteration in range(1, 5):
-    logps = token_logps(moved, rollouts)
-    old = logps.detach() if old is None else old
-    loss = grpo_loss(logps, old, A, rollouts.mask)
-    torch.testing.assert_close(loss, G.grpo_loss(logps, old, A, rollouts.mask))  # the package's is the same
-    ratio = torch.exp(logps - old).detach()[rollouts.mask.bool()]
-    clipped = G.clip_fraction(torch.exp(logps - old), A, rollouts.mask).item()
-    table.append({"loss": loss.item(), "smallest ratio": ratio.min().item(),
-                  "largest ratio": ratio.max().item(), "clipped": clipped})
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-assert table[0]["clipped"] == 0 and table[0]["largest ratio"] == 1 and table[1]["clipped"] > 0
-pd.DataFrame(table, index=pd.RangeIndex(1, 5, name="iteration")).map("{:.3g}".format)
+iterations = iterate(moved)
+iterations.index = pd.RangeIndex(1, 5, name="iteration")
+iterations.map("{:.3g}".format)
+
+# %% tags=["check"]
+#@title Check: iteration 1 clips nothing, for every ratio is 1; iteration 2 clips
+assert math.isclose(iterations["largest ratio"][1], 1, rel_tol=1e-4)
+assert iterations["clipped"][1] == 0 < iterations["clipped"][2]
 
 
 # %% [markdown]
-# On iteration 1 nothing can be clipped: every ratio is exactly 1. From iteration 2 on it fires (with a learning rate raised on
-# purpose). The main run below takes one iteration a batch, so there the clip is idle.
+# On iteration 1 nothing can be clipped: every ratio is 1. From iteration 2 on it fires (with a learning rate raised on
+# purpose). The main run below takes one iteration a batch, so there the clip is idle. In the ThinkTuning authors' run it can act: they
+# make four updates, each on a quarter of the rollouts, before they sample anew.
 
 # %% [markdown]
 # ### Exercise 2 (★★☆, 6 min)
@@ -371,40 +464,55 @@ plots.kl_estimators()
 # %%
 near = copy.deepcopy(student)
 with torch.no_grad():
-    for w, end in zip(near.parameters(), moved.parameters()):
-        w.lerp_(end, 0.1)
+    for weight, end in zip(near.parameters(), moved.parameters()):
+        weight.lerp_(end, 0.1)
 
 
 @torch.no_grad()
 def log_probabilities(policy):
     """(M, V) log-probabilities of the whole vocabulary at the M active positions of `rollouts`."""
-    T = rollouts.mask.shape[1]
-    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
-    return out.logits[:, :-1].double().log_softmax(-1)[rollouts.mask.bool()]
+    inputs = dict(input_ids=rollouts.ids, attention_mask=rollouts.attention)
+    logits = policy(**inputs, logits_to_keep=rollouts.mask.shape[1] + 1).logits[:, :-1]
+    return logits.double().log_softmax(-1)[rollouts.mask.bool()]
 
-
-log_q, table = log_probabilities(student), {}
-for where, policy in {"near": near, "far": moved}.items():
-    log_p = log_probabilities(policy)
-    p = log_p.exp()
-    exact = (p * (log_p - log_q)).sum(1).mean().item()
-    for name, k in {"k1": G.kl_k1, "k2": G.kl_k2, "k3": G.kl_k3}.items():
-        values = k(log_p, log_q)  # (M, V): what the estimator says, should this token be the sampled one
-        mean = (p * values).sum(1).mean().item()
-        std = ((p * values**2).sum(1).mean().item() - mean**2) ** 0.5
-        table[where, name] = {"exact KL": exact, "mean / exact": mean / exact, "std of one token / exact": std / exact,
-                              "smallest": values.min().item()}
-table = pd.DataFrame(table).T
-table.map("{:.3g}".format)
 
 # %%
-mean, std, smallest = table["mean / exact"], table["std of one token / exact"], table["smallest"]
+log_q = log_probabilities(student)
+ESTIMATORS = {"k1": grpo.kl_k1, "k2": grpo.kl_k2, "k3": grpo.kl_k3}
+
+
+def judge(estimator, log_p):
+    p = log_p.exp()
+    exact = (p * (log_p - log_q)).sum(1).mean()
+    values = estimator(log_p, log_q)  # (M, V): what it says, should this token be the sampled one
+    mean = (p * values).sum(1).mean()
+    std = ((p * values**2).sum(1).mean() - mean**2).sqrt()
+    said = {"exact KL": exact, "mean / exact": mean / exact}
+    said |= {"std of one token / exact": std / exact, "smallest": values.min()}
+    return {key: value.item() for key, value in said.items()}
+
+
+# %%
+log_p = {"near": log_probabilities(near), "far": log_probabilities(moved)}
+estimates = pd.DataFrame({
+    (where, name): judge(estimator, log_p[where])
+    for where in log_p for name, estimator in ESTIMATORS.items()
+}).T
+estimates.map("{:.3g}".format)
+
+# %%
+noise_of = estimates["std of one token / exact"]
+lead = {where: noise_of[where, "k1"] / noise_of[where, "k3"] for where in ("near", "far")}
+print(f"the noise of k1 is {lead['near']:.1f} times that of k3 near the reference,", end=" ")
+print(f"{lead['far']:.1f} times far from it")
+
+# %% tags=["check"]
+#@title Check: k1 and k3 are unbiased, k2 is not; k1 can be negative; k3's lead is lost far away
+mean_of, smallest = estimates["mean / exact"], estimates["smallest"]
 for where in ("near", "far"):
-    assert abs(mean[where, "k1"] - 1) < 1e-6 and abs(mean[where, "k3"] - 1) < 1e-6  # unbiased
+    assert abs(mean_of[where, "k1"] - 1) < 1e-6 and abs(mean_of[where, "k3"] - 1) < 1e-6
     assert smallest[where, "k1"] < 0 and min(smallest[where, "k2"], smallest[where, "k3"]) > -1e-9
-assert abs(mean["far", "k2"] - 1) > 1e-3  # k2 is biased
-lead = {where: std[where, "k1"] / std[where, "k3"] for where in ("near", "far")}
-print(f"the noise of k1 is {lead['near']:.1f} times that of k3 near the reference, {lead['far']:.1f} times far from it")
+assert abs(mean_of["far", "k2"] - 1) > 1e-3
 assert lead["near"] > 3 and lead["far"] < lead["near"] / 2
 
 # %% [markdown]
@@ -413,22 +521,28 @@ assert lead["near"] > 3 and lead["far"] < lead["near"] / 2
 # by summing over the vocabulary:
 
 # %%
-state = int((log_p.exp() * (log_p - log_q)).sum(1).argmax())  # the position that moved most
-logits, ref = log_p[state].clone().requires_grad_(), log_q[state]
+most_moved = int((log_p["far"].exp() * (log_p["far"] - log_q)).sum(1).argmax())
+reference = log_q[most_moved]
 
 
-def gradient(f):
-    return torch.autograd.grad(f(logits.log_softmax(0)), logits)[0]
+def gradient_of(loss):
+    """The gradient of loss(log-probabilities) on the logits, at the position that moved most."""
+    logits = log_p["far"][most_moved].clone().requires_grad_()
+    return torch.autograd.grad(loss(logits.log_softmax(0)), logits)[0]
 
 
-k1, k2, k3 = (gradient(lambda lp: (lp.exp().detach() * k(lp, ref)).sum()) for k in (G.kl_k1, G.kl_k2, G.kl_k3))
-forward = gradient(lambda lp: (lp.exp() * (lp - ref)).sum())  # of KL(policy || reference)
-reverse = gradient(lambda lp: (ref.exp() * (ref - lp)).sum())  # of KL(reference || policy)
+def mean_gradient(estimator):
+    return gradient_of(lambda lp: (lp.exp().detach() * estimator(lp, reference)).sum())
+
+
+# %%
+k1, k2, k3 = map(mean_gradient, ESTIMATORS.values())
+forward = gradient_of(lambda lp: (lp.exp() * (lp - reference)).sum())  # KL(policy || reference)
+reverse = gradient_of(lambda lp: (reference.exp() * (reference - lp)).sum())  # the other way
 assert k1.abs().max() < 1e-12  # k1 as a loss: pure noise around 0
 torch.testing.assert_close(k2, forward)
 torch.testing.assert_close(k3, reverse)  # GRPO's k3 pulls by the other KL
 assert (forward - reverse).abs().max() > 1e-6
-
 
 # %% [markdown]
 # So $k_1$ as a loss does nothing, $k_2$ pulls by $\mathrm{KL}(\pi_\theta\|\pi_\text{ref})$, and GRPO's $k_3$ by $\mathrm{KL}(\pi_\text{ref}\|\pi_\theta)$. The authors' run has
@@ -445,39 +559,72 @@ assert (forward - reverse).abs().max() > 1e-6
 # | `dapo` (by token) | $\sum_i\sum_t \ell_{i,t} \big/ \sum_i L_i$ | DAPO; TRL's default |
 # | `dr_grpo` (by a constant) | $\sum_i\sum_t \ell_{i,t} \big/ (B \cdot \text{budget})$ | Dr. GRPO |
 #
+# By hand, on four token losses:
+
+# %%
+losses = [[0.4], [0.1, 0.1, 0.1]]  # four token losses: a completion of 1 token, one of 3; budget 4
+by_sequence = (0.4 / 1 + 0.3 / 3) / 2
+by_token = (0.4 + 0.3) / (1 + 3)
+by_constant = (0.4 + 0.3) / (2 * 4)
+print(f"grpo {by_sequence:.4f}   dapo {by_token:.4f}   dr_grpo {by_constant:.4f}")
+
+# %%
+padded, real = torch.tensor([[0.4, 0, 0], [0.1, 0.1, 0.1]]), torch.tensor([[1, 0, 0], [1, 1, 1]])
+for how, by_pen in {"grpo": by_sequence, "dapo": by_token, "dr_grpo": by_constant}.items():
+    ours = grpo.aggregate(padded, real, how, max_completion_length=4)
+    assert math.isclose(ours.item(), by_pen, rel_tol=1e-6)  # the package's are the same
+
+# %% [markdown]
 # By sequence, a long wrong answer spreads its blame over many tokens, and a short right one concentrates its praise. What that does to length
 # shows in a toy with an exact answer: a policy ends with probability $s$ at each token, so its lengths are geometric with mean
 # $1/s$; one $s$ for right answers ($A=+1$), one for wrong ones ($A=-1$). Nothing rewards length. The expected gradient is summed exactly:
 
 # %%
-def mean_lengths(how, updates=60, start=20.0, learning_rate=0.1):
+from torch.nn.functional import logsigmoid
+
+LENGTHS = torch.arange(1, 2001, dtype=torch.float64)
+
+
+def expected_objective(logit, weight):
+    """Sum over lengths of p(length) weight A log p(length); A = +1 in row one, -1 in row two."""
+    signs = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    logp = (LENGTHS - 1) * logsigmoid(-logit) + logsigmoid(logit)  # s = sigmoid(logit)
+    return (logp.exp().detach() * weight * signs * logp).sum()
+
+
+# %%
+def mean_lengths(weight, updates=60, start=20.0, learning_rate=0.1):
     """Mean length of right and of wrong answers over exact gradient-ascent updates of the toy."""
-    L = torch.arange(1, 2001, dtype=torch.float64)
-    A = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-    weight = 1 / L if how == "by sequence" else torch.full_like(L, 1 / start)
-    logit = torch.full((2, 1), -math.log(start - 1), dtype=torch.float64)  # s = sigmoid(logit)
+    logit = torch.full((2, 1), -math.log(start - 1), dtype=torch.float64)
     history = []
     for _ in range(updates):
         history.append(1 / logit.sigmoid().flatten())
         logit.requires_grad_()
-        logp = (L - 1) * torch.nn.functional.logsigmoid(-logit) + torch.nn.functional.logsigmoid(logit)
-        expected = (logp.exp().detach() * weight * A * logp).sum()
-        logit = (logit + learning_rate * torch.autograd.grad(expected, logit)[0]).detach()
+        step = torch.autograd.grad(expected_objective(logit, weight), logit)[0]
+        logit = (logit + learning_rate * step).detach()
     return dict(zip(("right", "wrong"), torch.stack(history, 1).tolist()))
 
 
-drift = {how: mean_lengths(how) for how in ("by sequence", "by token, or by a constant")}
+# %%
+constant = torch.full_like(LENGTHS, 1 / 20)
+drift = {
+    "by sequence": mean_lengths(1 / LENGTHS), "by token, or by a constant": mean_lengths(constant)
+}
 for how, both in drift.items():
     print(f"{how}: right 20 -> {both['right'][-1]:.1f}, wrong 20 -> {both['wrong'][-1]:.1f} tokens")
-seq, tok = drift.values()
-assert seq["right"][-1] < 19 and seq["wrong"][-1] > 21  # by sequence: right shorter, wrong longer
-assert abs(tok["right"][-1] - 20) < 1e-3 and abs(tok["wrong"][-1] - 20) < 1e-3
 plots.length_drift(drift)
+
+# %% tags=["check"]
+#@title Check: by sequence, right answers grow shorter and wrong ones longer; else neither moves
+sequence, token = drift.values()
+assert sequence["right"][-1] < 19 and sequence["wrong"][-1] > 21
+assert abs(token["right"][-1] - 20) < 1e-3 and abs(token["wrong"][-1] - 20) < 1e-3
 
 
 # %% [markdown]
 # The reason in one line: the expected push on the end-of-turn logit is $A\,\mathbb E[w_L(1 - sL)]$, which is 0 for a constant weight ($\mathbb E L = 1/s$) and
-# $A\,(\mathbb E[1/L] - s) \ne 0$ for $w_L = 1/L$. The main run uses `grpo`, as the paper does; its answers are short, so little drift is to be expected.
+# $A\,(\mathbb E[1/L] - s) \ne 0$ for $w_L = 1/L$. The loop below uses `grpo`, as the GRPO paper does; its answers are short, so little drift is to be expected. The
+# ThinkTuning authors' run takes the mean over tokens, the row `dapo`: there a guided rollout, which is longer, weighs more.
 
 # %% [markdown]
 # ### Exercise 3 (★★☆, 5 min)
@@ -492,7 +639,6 @@ def token_weight(length, lengths, how, budget):
 
 # %% tags=["exercise-check"]
 check.token_weight(token_weight)
-
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
@@ -511,7 +657,12 @@ check.token_weight(token_weight)
 # ## 7 · The loop
 #
 # Everything above, in order: sample groups, reward, compare, push, repeat. `permute=True` deals the advantages out at random: the same rollouts,
-# the same loss, the same sizes of push, but no longer tied to who was right. It is the negative control (24 steps instead of 40, to save time).
+# the same loss, the same sizes of push, but no longer tied to who was right. It is the negative control (24 steps instead of 40, to save time). By hand, for one right of four: 
+
+# %%
+dealt = [1.5, -0.5, -0.5, -0.5]
+print("the right rollout's push:", dealt[0], "in order,", sum(dealt) / 4, "on average at random")
+
 
 # %%
 def push(policy, optimizer, rollouts, A, iterations):
@@ -541,7 +692,7 @@ def step_diagnostics(rollouts, rewards, A, group, logps, old):
         "reward": rewards.mean().item(),
         "zero std": (rewards.view(-1, group).std(1) == 0).float().mean().item(),
         "truncated": 1 - ended.float().mean().item(),
-        "clipped": G.clip_fraction(ratio, A, mask).item(),
+        "clipped": grpo.clip_fraction(ratio, A, mask).item(),
         "largest ratio": ratio[active].max().item(),
         "entropy": -old[active].mean().item(),  # mean of -log p over sampled tokens
         "tokens": mask.sum(1).float().mean().item(),
@@ -551,7 +702,7 @@ def step_diagnostics(rollouts, rewards, A, group, logps, old):
 # %%
 def train(policy, rows, n_steps, *, seed=0, prompts=8, group=8, learning_rate=5e-5, iterations=1,
           max_new_tokens=64, permute=False):
-    """GRPO on `policy`, in place. Returns one dict of diagnostics a step, and every sampled text."""
+    """GRPO on `policy`, in place. Returns a dict of diagnostics a step, and every sampled text."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate)
@@ -569,7 +720,8 @@ def train(policy, rows, n_steps, *, seed=0, prompts=8, group=8, learning_rate=5e
 
         # 3. Push, and take note.
         logps, old, norm = push(policy, optimizer, rollouts, A, iterations)
-        log.append(step_diagnostics(rollouts, rewards, A, group, logps, old) | {"grad norm": norm})
+        noted = step_diagnostics(rollouts, rewards, A, group, logps, old)
+        log.append(noted | {"grad norm": norm})
         texts += rollouts.texts
     return log, texts
 
@@ -580,7 +732,7 @@ import time
 N_STEPS, CONTROL_STEPS = steps(40, 3), steps(24, 2)
 trained, control = copy.deepcopy(student), copy.deepcopy(student)
 began = time.perf_counter()
-log, texts = train(trained, train_rows, N_STEPS)
+log, trained_texts = train(trained, train_rows, N_STEPS)
 print(f"{N_STEPS} steps in {time.perf_counter() - began:.0f} s")
 control_log, control_texts = train(control, train_rows, CONTROL_STEPS, permute=True)
 
@@ -589,13 +741,16 @@ control_log, control_texts = train(control, train_rows, CONTROL_STEPS, permute=T
 # saw, several times each. The interval is over questions, and before and after are compared question by question.
 
 # %%
+from thinktuning_lite.classroom.sample import evaluate
+
 SAMPLES = steps(3, 1)  # of each validation question
-asked = validation_rows[: steps(300, 60)]
+validation = validation_rows[: steps(300, 60)]
 
 
 def share_right(policy, samples=SAMPLES, temperature=1.0):
     """Share right of each validation question, (questions,), and the sampled texts."""
-    scores, texts = E.evaluate(policy, tokenizer, asked * samples, temperature=temperature, seed=1, max_new_tokens=64)
+    sampling = dict(temperature=temperature, seed=1, max_new_tokens=64)
+    scores, texts = evaluate(policy, tokenizer, validation * samples, **sampling)
     return torch.tensor(scores.correct, dtype=torch.float).view(samples, -1).mean(0), texts
 
 
@@ -604,22 +759,34 @@ def interval(x):
     return x.mean().item(), 1.96 * x.std().item() / math.sqrt(len(x))
 
 
-before, after, permuted = share_right(student), share_right(trained), share_right(control)
-greedy = {name: share_right(policy, 1, 0.0) for name, policy in (("before", student), ("after", trained))}
+# %%
+before, before_texts = share_right(student)
+after, after_texts = share_right(trained)
+permuted, permuted_texts = share_right(control)
+greedy_before, greedy_texts = share_right(student, 1, temperature=0.0)
+greedy_after, _ = share_right(trained, 1, temperature=0.0)
+
+# %%
 plots.reward_and_accuracy(
-    {"GRPO": [r["reward"] for r in log], "permuted": [r["reward"] for r in control_log]},
-    {"GRPO": interval(after[0]), "permuted": interval(permuted[0])}, interval(before[0]), greedy["before"][0].mean().item(),
+    {"GRPO": [s["reward"] for s in log], "permuted": [s["reward"] for s in control_log]},
+    {"GRPO": interval(after), "permuted": interval(permuted)},
+    interval(before),
+    greedy_before.mean().item(),
 )
 
 # %%
-gain, half = interval(after[0] - before[0])
-control_gain, control_half = interval(permuted[0] - before[0])
-greedy_gain = (greedy["after"][0] - greedy["before"][0]).mean()
-print(f"GRPO:     {100 * gain:+.1f} ± {100 * half:.1f} points at T = 1, {100 * greedy_gain:+.1f} greedy")
+gain, half = interval(after - before)
+control_gain, control_half = interval(permuted - before)
+greedy_gain = (greedy_after - greedy_before).mean()
+print(f"GRPO:     {100 * gain:+.1f} ± {100 * half:.1f} points at T = 1,", end=" ")
+print(f"{100 * greedy_gain:+.1f} greedy")
 print(f"permuted: {100 * control_gain:+.1f} ± {100 * control_half:.1f} points at T = 1")
+
+# %% tags=["check"]
+#@title Check: GRPO improves; with permuted advantages that vanishes
 if not smoke():  # three steps teach nothing
-    assert gain - half > 0.02, "GRPO improves"
-    assert control_gain < gain / 2 and control_gain - control_half < 0.02, "with permuted advantages that vanishes"
+    assert gain - half > 0.02
+    assert control_gain < gain / 2 and control_gain - control_half < 0.02
 
 # %% [markdown]
 # The control loses: random pushes only do damage. (In the figure, thin: each step; thick: mean of the last ten.)
@@ -628,19 +795,25 @@ if not smoke():  # three steps teach nothing
 # sums alone, which it works out.
 
 # %%
-product = torch.tensor([row["product"] for row in asked])
-split = {}
-for name, which in (("with a product", product), ("sums alone", ~product)):
-    change, half = interval((after[0] - before[0])[which])
-    split[name] = {
-        "questions": int(which.sum()), "T = 1: before": before[0][which].mean().item(), "after": after[0][which].mean().item(),
-        "change": change, "±": half,
-        "greedy: before": greedy["before"][0][which].mean().item(), "after ": greedy["after"][0][which].mean().item(),
-    }
-split = pd.DataFrame(split).T
-if not smoke():
-    assert split["change"].iloc[0] - split["±"].iloc[0] > 0.02 and abs(split["change"].iloc[1]) < split["±"].iloc[1]
+product = torch.tensor([problem["product"] for problem in validation])
+
+
+def compare(which):
+    change, plus_minus = interval((after - before)[which])
+    columns = {"T = 1: before": before, "after": after}
+    columns |= {"greedy: before": greedy_before, "after ": greedy_after}
+    shares = {name: values[which].mean().item() for name, values in columns.items()}
+    return {"questions": int(which.sum())} | shares | {"T = 1: change": change, "±": plus_minus}
+
+
+split = pd.DataFrame({"with a product": compare(product), "sums alone": compare(~product)}).T
 split.style.format("{:.2f}").format("{:.0f}", subset="questions")
+
+# %% tags=["check"]
+#@title Check: products gain; of sums no gain is shown
+if not smoke():
+    assert split["T = 1: change"].iloc[0] - split["±"].iloc[0] > 0.02
+    assert abs(split["T = 1: change"].iloc[1]) < split["±"].iloc[1]
 
 
 # %% [markdown]
@@ -654,13 +827,16 @@ def product_error(text):
     return int(said[3]) - int(said[1]) * int(said[2]) if said else None
 
 
-flipped = [i for i in range(len(asked)) if product[i] and greedy["after"][0][i] > greedy["before"][0][i]]
-ten_off = sum(abs(product_error(greedy["before"][1][i]) or 0) == 10 for i in flipped)
-share = {when: x[0][flipped].mean().item() for when, x in (("before", before), ("after", after))}
-print(f"{len(flipped)} questions with a product turned right; before, {ten_off} of them were off by just ten")
-print(f"at T = 1 they were answered right in {share['before']:.0%} of samples before, {share['after']:.0%} after")
-if not smoke():
-    assert ten_off > 0.7 * len(flipped) > 10
+flipped = [i for i in range(len(validation)) if product[i] and greedy_after[i] > greedy_before[i]]
+ten_off = sum(abs(product_error(greedy_texts[i]) or 0) == 10 for i in flipped)
+print(f"{len(flipped)} questions with a product turned right;", end=" ")
+print(f"before, {ten_off} of them were off by just ten")
+was, is_now = before[flipped].mean(), after[flipped].mean()
+print(f"at T = 1 they were answered right in {was:.0%} of samples before, {is_now:.0%} after")
+
+# %% tags=["check"]
+#@title Check: the two guesses are mostly ten apart
+assert smoke() or ten_off > 0.7 * len(flipped) > 10
 
 # %% [markdown]
 # The student forgot the carry (or added one too many), most of the time but not always. GRPO saw both guesses, and the reward told them
@@ -669,26 +845,41 @@ if not smoke():
 # %% [markdown]
 # ## 8 · Diagnosis: is this run healthy?
 #
-# Reward alone does not say. The columns to look at after every run, what to expect and what should worry you:
+# Reward alone does not say. Take the most telling column by hand, *zero std*, on four groups: only a group whose rewards differ has an advantage.
 
 # %%
-run = pd.DataFrame(log)
+four_groups = [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 1]]
+equal = [min(rewarded) == max(rewarded) for rewarded in four_groups]
+print(equal, "zero std:", sum(equal) / 4)
+
+# %% [markdown]
+# The columns to look at after every run, what to expect and what should worry you:
+
+# %%
 rules = {  # column: (expected, suspicious)
-    "zero std": ("0 to 50 %", "near 100 %: all too easy, all too hard, or the reward never finds an answer"),
-    "truncated": ("near 0 %", "above a few %: no final answer, reward silently 0; raise the token budget"),
-    "clipped": ("0 % at one iteration", "above 20 %: too many iterations or too large steps"),
-    "largest ratio": ("1 at one iteration", "not 1 there: sampler and trainer disagree about probabilities"),
-    "grad norm": ("steady, below a few units", "0: no group with a difference; rising: learning rate too high"),
+    "zero std": ("0 to 50 %", "near 100 %: all right, all wrong, or no answer is found"),
+    "truncated": ("near 0 %", "above a few %: no final answer, reward silently 0"),
+    "clipped": ("0 % at one iteration", "above 20 %: too many iterations, too large steps"),
+    "largest ratio": ("1 at one iteration", "not 1 there: sampler and trainer disagree"),
+    "grad norm": ("steady, a few units at most", "0: no differences; rising: learning rate"),
     "entropy": ("falls slowly", "rises: falling apart; falls to 0: no exploration left"),
     "tokens": ("steady", "grows into the budget, or shrinks to nothing"),
 }
-third = max(1, len(run) // 3)
+
+# %%
 pd.set_option("display.max_colwidth", None)
-table = pd.DataFrame({c: (run[c][:third].mean(), run[c][-third:].mean(), *r) for c, r in rules.items()},
-                     index=["first third", "last third", "expected", "suspicious"]).T
+run = pd.DataFrame(log)
+third = max(1, len(run) // 3)
+means = {"first third": run[:third].mean(), "last third": run[-third:].mean()}
+healthy = pd.DataFrame(means).loc[list(rules)].map("{:.3f}".format)
+healthy["expected"], healthy["suspicious"] = zip(*rules.values())
+healthy
+
+# %% tags=["check"]
+#@title Check: this run was healthy
 assert (run["clipped"] == 0).all() and (run["largest ratio"] == 1).all()
-assert run["truncated"].mean() < 0.02 and run["grad norm"].between(1e-3, 10).all() and run["zero std"].mean() < 0.7
-table.map(lambda x: f"{x:.3f}" if isinstance(x, float) else x)
+assert run["truncated"].mean() < 0.02 and run["zero std"].mean() < 0.7
+assert run["grad norm"].between(1e-3, 10).all()
 
 # %% [markdown]
 # ### Exercise 4 (★★☆, 5 min)
@@ -697,20 +888,24 @@ table.map(lambda x: f"{x:.3f}" if isinstance(x, float) else x)
 # (the data's answer column is wrong), `"learning rate"` (far too high), `"too many iterations"` (on each batch, with a raised learning rate).
 
 # %%
-wrong_answers = [row | {"answer": "-1"} for row in train_rows]
+wrong_answers = [problem | {"answer": "-1"} for problem in train_rows]
 broken = {
     "A": dict(rows=train_rows, max_new_tokens=10),
     "B": dict(rows=wrong_answers),
     "C": dict(rows=train_rows, learning_rate=1e-2),
     "D": dict(rows=train_rows, iterations=4, learning_rate=3e-4),
 }
-shown = {}
-for name, fault in broken.items():
-    steps_of_run, _ = train(copy.deepcopy(student), n_steps=steps(4, 2), prompts=4, **fault)
-    first, last = steps_of_run[0], steps_of_run[-1]
-    shown[name] = {"reward, first step": first["reward"], "reward, last step": last["reward"]}
-    shown[name] |= {column: max(s[column] for s in steps_of_run) for column in list(rules)[:5]}
-pd.DataFrame(shown).T.map("{:.2f}".format)  # beyond the rewards: the largest value in any step
+
+
+# %%
+def symptoms(**fault):
+    """Rewards of the first and last step; beyond those, the largest value in any step."""
+    noted, _ = train(copy.deepcopy(student), n_steps=steps(4, 2), prompts=4, **fault)
+    shown = {"reward, first step": noted[0]["reward"], "reward, last step": noted[-1]["reward"]}
+    return shown | {column: max(s[column] for s in noted) for column in list(rules)[:5]}
+
+
+pd.DataFrame({name: symptoms(**fault) for name, fault in broken.items()}).T.map("{:.2f}".format)
 
 # %% tags=["exercise"]
 faults = {"A": ..., "B": ..., "C": ..., "D": ...}  # your answer
@@ -732,98 +927,152 @@ check.diagnosis(faults)
 # %% [markdown]
 # ## 9 · The same step through TRL
 #
-# From here on TRL's `GRPOTrainer` does this work, with everything that a large model needs around it. Is it the same step? Let TRL sample a batch, then
-# compute advantages, loss and the gradient of every weight both ways: on the first iteration, and on the second, where the ratios differ from 1. (The
-# underscored methods are TRL's inside; this is trl 1.16.0.)
+# From here on TRL's `GRPOTrainer` does this work, with everything that a large model needs around it. Is it the same step? By hand, what both must say of
+# one group right after sampling, every ratio being 1:
 
 # %%
+lone = [1.5, -0.5, -0.5, -0.5]  # four advantages, one right rollout
+print("loss:", -sum(lone) / 4, "  slope in each rollout's mean log p:", [-a / 4 for a in lone])
+
+# %% [markdown]
+# Let TRL sample a batch, then compute advantages, loss and the gradient of every weight both ways: on the first iteration, and on the second, where the ratios
+# differ from 1. (The underscored methods are TRL's inside; this is trl 1.16.0.)
+
+# %%
+import tempfile
 import warnings
 
-warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names inside TRL that will change
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-policy = copy.deepcopy(student)
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names in TRL
 config = GRPOConfig(
-    output_dir=tempfile.mkdtemp(), per_device_train_batch_size=32, num_generations=8, num_iterations=2,
-    max_completion_length=64, temperature=1.0, loss_type="grpo", beta=0.0, epsilon=0.2, seed=0, use_cpu=True, bf16=False,
-    gradient_checkpointing=False, report_to="none", save_strategy="no", disable_tqdm=True, log_level="error",
+    output_dir=tempfile.mkdtemp(), per_device_train_batch_size=32, num_generations=8,
+    num_iterations=2, max_completion_length=64, temperature=1.0, loss_type="grpo", beta=0.0,
+    epsilon=0.2, seed=0, use_cpu=True, bf16=False, gradient_checkpointing=False,
+    report_to="none", save_strategy="no", disable_tqdm=True, log_level="error",
 )
-questions = Dataset.from_list(E.as_prompts(train_rows[:4]))
-trainer = GRPOTrainer(policy, correctness_reward, config, questions, processing_class=tokenizer)
-trainer.current_gradient_accumulation_steps = 1
-policy.train()
-batch = trainer._generate_and_score_completions([row for row in questions for _ in range(8)])
-
-theirs = Rollouts(
-    torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1), torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-    batch["completion_mask"], tokenizer.batch_decode(batch["completion_ids"], skip_special_tokens=True),
-)
-A = advantages(reward(theirs.texts, [row["answer"] for row in train_rows[:4] for _ in range(8)]), 8)
-torch.testing.assert_close(A, batch["advantages"])
-assert A.abs().max() > 0  # else the comparison below would compare zeros
-defaults = GRPOConfig.__dataclass_fields__
-assert defaults["loss_type"].default == "dapo" and defaults["beta"].default == 0  # as said in 5 and 6
 
 # %%
-weights = list(policy.parameters())
-old = token_logps(policy, theirs).detach()
-for iteration in (1, 2):
-    logps = token_logps(policy, theirs)
-    our_loss, trl_loss = grpo_loss(logps, old, A, theirs.mask), trainer._compute_loss(policy, batch)
+from datasets import Dataset
+
+from thinktuning_lite.classroom.sample import as_prompts
+
+questions = Dataset.from_list(as_prompts(train_rows[:4]))
+policy = copy.deepcopy(student)
+settings = dict(train_dataset=questions, processing_class=tokenizer)
+trainer = GRPOTrainer(policy, correctness_reward, config, **settings)
+trainer.current_gradient_accumulation_steps = 1
+policy.train()
+batch = trainer._generate_and_score_completions([q for q in questions for _ in range(8)])
+
+# %%
+theirs = Rollouts(
+    torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+    torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+    batch["completion_mask"],
+    tokenizer.batch_decode(batch["completion_ids"], skip_special_tokens=True),
+)
+their_answers = [problem["answer"] for problem in train_rows[:4] for _ in range(8)]
+their_A = advantages(reward(theirs.texts, their_answers), 8)
+torch.testing.assert_close(their_A, batch["advantages"])
+
+# %% tags=["check"]
+#@title Check: the advantages are not all 0; TRL's defaults are as said in sections 5 and 6
+assert their_A.abs().max() > 0  # else the comparison below would compare zeros
+defaults = GRPOConfig.__dataclass_fields__
+assert defaults["loss_type"].default == "dapo" and defaults["beta"].default == 0
+
+
+# %%
+def compare_gradients(policy, old):
+    """Both losses and all gradients of `policy`; returns ours, after holding it against TRL's."""
+    weights, now = list(policy.parameters()), token_logps(policy, theirs)
+    our_loss = grpo_loss(now, old, their_A, theirs.mask)
+    trl_loss = trainer._compute_loss(policy, batch)
     ours, trls = torch.autograd.grad(our_loss, weights), torch.autograd.grad(trl_loss, weights)
     torch.testing.assert_close(our_loss, trl_loss, rtol=1e-4, atol=1e-6)
     size = max(t.abs().max() for t in trls)
     gap = max((o - t).abs().max() for o, t in zip(ours, trls)) / size
-    largest = torch.exp(logps - old)[theirs.mask.bool()].max()
-    print(f"iteration {iteration}: loss {our_loss:+.6f} (ours), {trl_loss:+.6f} (TRL); largest ratio {largest:.2f}; "
-          f"gradients differ by {gap:.0e} of the largest entry")
     assert size > 1e-5 and gap < 1e-4
+    print(f"loss {our_loss:+.6f} (ours), {trl_loss:+.6f} (TRL);", end=" ")
+    print(f"gradients differ by {gap:.0e} of the largest entry;", end=" ")
+    print(f"largest ratio {torch.exp(now - old)[theirs.mask.bool()].max():.2f}")
+    return ours
+
+
+# %%
+policy.load_state_dict(student.state_dict())  # so that this cell may be run again
+sampled_logps = token_logps(policy, theirs).detach()
+for iteration in (1, 2):
+    gradients = compare_gradients(policy, sampled_logps)
     with torch.no_grad():  # a step, so that the second iteration has something to clip
-        for w, gradient_of_w in zip(weights, ours):
-            w -= 0.1 * gradient_of_w
+        for weight, gradient in zip(policy.parameters(), gradients):
+            weight -= 0.1 * gradient
 
 # %% [markdown]
 # ## 10 · What GRPO cannot do
 #
 # This student never reflects: it writes `\boxed{n}` and stops. The same weights *can* go on to a new paragraph and check their answer, in another role
 # ([00_start_here](00_start_here.ipynb)), and that would mend most wrong answers. Can GRPO find it by itself? An advantage needs a rollout. So count, in everything
-# sampled since section 7, the responses that go on after their answer:
+# sampled since section 7, the responses that go on after their answer. If none does, how rare must it be? A behaviour of probability $p$ stays unseen in $n$ responses with
+# probability $(1-p)^n$; setting this to 5 % gives $p \approx 3/n$, the **rule of three**:
 
 # %%
+for count in (10, 100, 1000, 10_000):
+    at_most = 1 - 0.05 ** (1 / count)
+    print(f"unseen in {count:6,d}: p at most {at_most:.6f}, rule of three {3 / count:.6f}")
+
+# %%
+from thinktuning_lite.classroom.sample import REFLECTION
+
 REVIEWS = re.compile(r"\\boxed\{[^}]*\}\n\n")
-sampled = {"before": before[1], "while training": texts, "after": after[1], "control": control_texts + permuted[1]}
+sampled = {"before": before_texts, "while training": trained_texts, "after": after_texts}
+sampled["control"] = control_texts + permuted_texts
 counts = pd.DataFrame({
-    name: {"responses": len(t), "go on after the answer": sum(bool(REVIEWS.search(x)) for x in t),
-           "a reflective word anywhere": sum(bool(E.REFLECTION.search(x)) for x in t)}
-    for name, t in sampled.items()
+    name: {
+        "responses": len(found),
+        "go on after the answer": sum(bool(REVIEWS.search(text)) for text in found),
+        "a reflective word anywhere": sum(bool(REFLECTION.search(text)) for text in found),
+    }
+    for name, found in sampled.items()
 }).T
-total, seen, stray = counts.sum()
-bound = 1 - 0.05 ** (1 / total)
-print(f"{seen} of {total} go on after the answer, so with 95 % confidence at most {bound:.4%} do (3 / n = {3 / total:.4%})")
-assert seen == 0 and math.isclose(bound, 3 / total, rel_tol=0.01)
-assert smoke() or stray < 0.005 * total  # at temperature 1 a stray word does get into a sum now and then
 counts
+
+# %%
+total, reviewing, stray = counts.sum()
+bound = 1 - 0.05 ** (1 / total)
+print(f"{reviewing} of {total} go on after the answer, so with 95 % confidence", end=" ")
+print(f"at most {bound:.4%} do (3 / n = {3 / total:.4%})")
+
+# %% tags=["check"]
+#@title Check: none goes on after its answer; a stray word gets into a sum now and then
+assert reviewing == 0 and math.isclose(bound, 3 / total, rel_tol=0.01)
+assert smoke() or stray < 0.005 * total
 
 
 # %% [markdown]
-# That is the **rule of three**: a behaviour of probability $p$ stays unseen in $n$ responses with probability $(1-p)^n$; setting this to 5 % gives $p \approx 3/n$. Counting
-# can say no more. But the model itself can be asked for the probability that, where it stopped, it had gone on to a new paragraph, which is how reflection begins:
+# Counting can say no more. But the model itself can be asked for the probability that, where it stopped, it had gone on to a new paragraph, which is how reflection begins:
 
 # %%
 @torch.no_grad()
 def entry_probability(policy, rollouts):
-    """Mean probability of a blank line in place of the end-of-turn token, over the rollouts that ended."""
+    """Mean probability of a blank line in place of the end-of-turn token, over whole rollouts."""
     T = rollouts.mask.shape[1]
-    out = policy(input_ids=rollouts.ids, attention_mask=rollouts.attention, logits_to_keep=T + 1)
+    inputs = dict(input_ids=rollouts.ids, attention_mask=rollouts.attention)
+    logits = policy(**inputs, logits_to_keep=T + 1).logits[:, :-1]
     ends = (rollouts.ids[:, -T:] == tokenizer.eos_token_id) & rollouts.mask.bool()
-    return out.logits[:, :-1][ends].softmax(-1)[:, tokenizer.convert_tokens_to_ids("\n\n")].mean().item()
+    return logits[ends].softmax(-1)[:, tokenizer.convert_tokens_to_ids("\n\n")].mean().item()
 
 
-p_before, p_after = entry_probability(student, rollouts), entry_probability(trained, rollouts)
+# %%
+p_before, p_after = (entry_probability(policy, rollouts) for policy in (student, trained))
+wait = 1 / p_before
 print(f"probability of the first reflective token: {p_before:.1e} before, {p_after:.1e} after GRPO")
-print(f"on average one response in {1 / p_before:,.0f}; at 64 responses a step, one step in {1 / p_before / 64:,.0f}")
-assert p_before < 1e-4 and p_after < 1e-4 and 1 / p_before / 64 > 10 * N_STEPS
+print(f"on average one response in {wait:,.0f}; at 64 a step, one step in {wait / 64:,.0f}")
+
+# %% tags=["check"]
+#@title Check: it stays below 1 in 10,000; the wait is over ten times this run
+assert p_before < 1e-4 and p_after < 1e-4 and wait / 64 > 10 * N_STEPS
 
 
 # %% [markdown]
@@ -858,12 +1107,12 @@ check.samples_to_see(samples_to_see)
 # %% [markdown]
 # ## Code map and what comes next
 #
-# | here | in the package |
+# | here | in the package, `thinktuning_lite/` |
 # |---|---|
-# | `advantages`, `grpo_loss`, ratio, clip, KL, aggregation | `thinktuning_lite/grpo.py`, with Dr. GRPO, DAPO and the loss beside TRL's in `tests/test_grpo.py` |
-# | `reward` | `thinktuning_lite/rewards.py` (`correctness_reward`, for real answers too) |
-# | `share_right` | `thinktuning_lite/evaluate.py` |
-# | the loop | `thinktuning_lite/trainer.py`: `ThinkTuningTrainer`, TRL's `GRPOTrainer` with a teacher |
-# | figures, checks | `thinktuning_lite/plots.py`, `thinktuning_lite/checks/grpo.py` |
+# | `advantages`, `grpo_loss`, ratio, clip, KL, aggregation | `method/grpo.py`, with Dr. GRPO, DAPO and the loss beside TRL's in `tests/method/test_grpo.py` |
+# | `reward` | `method/rewards.py` (`correctness_reward`, for real answers too) |
+# | `share_right` | `classroom/sample.py` (`evaluate`) |
+# | the loop | `method/trainer.py`: `ThinkTuningTrainer`, TRL's `GRPOTrainer` with a teacher |
+# | figures, checks | `views/plots/`, `lessons/checks/grpo.py` |
 #
 # Next: [02_teacher_guidance](02_teacher_guidance.ipynb), where a teacher writes into a few rollouts of each group what the student would never sample.
