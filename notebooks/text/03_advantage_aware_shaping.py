@@ -888,6 +888,14 @@ at_start = Watch().seen
 assert at_start["kl"] == [0.0] and math.isclose(at_start["entry"][0], entry_p, rel_tol=1e-4)
 
 # %%
+import warnings
+
+from thinktuning_lite.experiments.runs import quiet
+
+quiet()
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names in TRL
+
+# %%
 import tempfile
 from pathlib import Path
 
@@ -916,17 +924,11 @@ rollouts = chosen.per_device_train_batch_size * chosen.gradient_accumulation_ste
 assert (chosen.learning_rate, chosen.num_generations, rollouts) == (5e-5, 8, 32)
 
 # %%
-import warnings
-
 from transformers import PrinterCallback
 
-from thinktuning_lite.experiments.runs import quiet
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.rollouts import read_rollouts
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
-
-quiet()
-warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # names in TRL
 
 
 # %%
@@ -1219,6 +1221,6 @@ if not smoke():
 #
 # **To instil a behaviour that the student does not show**, the entry token needs weight: released or plain, with a learning rate that you watch. **To refine what it can already begin** ($p$ above about 0.01), intended and released are nearly the same, and the intended one has no pole. **With an unreliable teacher** only LUFFY leaves rare tokens alone, at the price of not learning them either. And whichever a run used, say which: "AAS" alone names two different weights.
 #
-# **Code map.** `shaping.py`: the four shapings, $\gamma$, guards, the identity (`per_token_advantages`). `grpo.py`: the loss they plug into. `trainer.py`: how TRL gets the two tensors. `rollouts.py`: the log behind the diagnosis. `plots.py`: the figures. `checks/shaping.py`: the exercises.
+# **Code map**, in `thinktuning_lite/`. `method/shaping.py`: the four shapings, $\gamma$, guards, the identity (`per_token_advantages`). `method/grpo.py`: the loss they plug into. `method/loss_seam.py`: how TRL gets the two tensors. `method/rollouts.py`: the log behind the diagnosis. `views/plots/`: the figures. `lessons/checks/shaping.py`: the exercises.
 #
 # **Next:** 04, training at full length, and with LoRA and 4-bit weights.
