@@ -326,10 +326,11 @@ assert certain > 0.7
 # the student really chose. Averaged over each rollout's tokens and then over rollouts, the loss is:
 
 # %%
-ratio = torch.exp(logps - logps.detach())
+now = token_logps(student, rollouts)
+ratio = torch.exp(now - now.detach())
 per_token = -ratio * A[:, None]
 loss = ((per_token * rollouts.mask).sum(1) / rollouts.mask.sum(1)).mean()
-to_logps, *to_weights = torch.autograd.grad(loss, [logps, *student.parameters()])
+to_logps, *to_weights = torch.autograd.grad(loss, [now, *student.parameters()])
 norm = torch.stack([gradient.norm() for gradient in to_weights]).norm()
 print(f"loss {loss.item():+.1e}, norm of its gradient {norm:.3f}")
 
