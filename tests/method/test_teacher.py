@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import re
 import string
@@ -280,6 +282,15 @@ def test_hardest_selection_spends_the_pooled_quota_where_least_is_right():
         picks = teacher.select_rollouts([True] * 16, 4, 0.25, random.Random(seed), "hardest", correct)
         assert len([p for p in picks if 4 <= p < 8]) == 2
         assert [p for p in picks if not 4 <= p < 8] == [9, 11]
+
+
+@pytest.mark.parametrize(("size", "fractions"), [(5, (0.1, 0.06, 0.01)), (8, (1 / 8,))])
+def test_the_quota_is_the_authors_in_their_run_and_in_the_main_job(size, fractions):
+    """Theirs: floor(fraction x eligible rollouts), at least 1, of a group in which any is eligible."""
+    for fraction in fractions:
+        for eligible in itertools.product([True, False], repeat=size):
+            theirs = min(sum(eligible), max(1, math.floor(fraction * sum(eligible))))
+            assert len(teacher.select_rollouts(eligible, size, fraction, random.Random(0))) == theirs
 
 
 def test_unknown_selection_is_refused():

@@ -205,15 +205,24 @@ def test_with_reward_needs_eos_a_response_that_was_cut_earns_nothing(build, toke
 # --- sampling -----------------------------------------------------------------------------------------------
 
 
-def test_training_samples_as_its_arguments_say_not_as_the_checkpoint_would(build, tiny_folder, scripted_teacher):
+@pytest.mark.parametrize("engine", ["auto", "hf"])
+def test_training_samples_as_its_arguments_say_not_as_the_checkpoint_would(build, tiny_folder, settings, engine):
+    """Without `forced_eos_token_id`, which the fast sampler leaves to TRL, either way of sampling is at work."""
+    confined = {k: v for k, v in settings()["generation_kwargs"].items() if k != "forced_eos_token_id"}
     written = []
-    for habits in ({}, {"repetition_penalty": 1.8, "temperature": 0.3, "top_p": 0.5, "top_k": 2}):
+    for habits in (
+        {},
+        {"temperature": 0.3, "top_p": 0.5, "top_k": 2},
+        {"temperature": 0.3, "repetition_penalty": 1.8, "min_p": 0.5, "no_repeat_ngram_size": 1},
+    ):
         model = LlamaForCausalLM.from_pretrained(tiny_folder)
         model.generation_config.update(**habits, do_sample=True)
-        trainer = build(scripted_teacher, model=model, guided_fraction=0.25, rollout_log_steps=1)
+        trainer = build(
+            model=model, guided_fraction=0.0, rollout_log_steps=1, generation_kwargs=confined, sampling_engine=engine
+        )
         trainer.train()
         written.append([r.token_ids for r in rollouts(trainer)])
-    assert written[0] == written[1]
+    assert written[0] == written[1] == written[2]
 
 
 # --- shapes and dtypes --------------------------------------------------------------------------------------

@@ -75,7 +75,19 @@ def suppressed_ids(model: Any) -> list[int]:
 _KNOWN = ("max_new_tokens", "temperature", "top_k", "top_p", "suppress_tokens", "eos_token_id", "pad_token_id")
 _SILENT = ("bos_token_id", "do_sample", "disable_compile", "max_length", "use_cache", "output_attentions")
 _SILENT += ("output_hidden_states", "_from_model_config", "transformers_version")
-_NEUTRAL = {"repetition_penalty": 1.0, "min_p": 0.0, "cache_implementation": None}
+# What a checkpoint's generation config may hold that bends sampling, and the value at which it does nothing.
+_HABITS = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "no_repeat_ngram_size": 0}
+_NEUTRAL = {"repetition_penalty": 1.0, "cache_implementation": None, **_HABITS}
+
+
+def without_habits(asked: GenerationConfig, own: GenerationConfig) -> None:
+    """Say in `asked`, in place, that none of the checkpoint's `own` habits shall act.
+
+    `generate` fills what is asked as None from the checkpoint's own, and rollouts would not be the policy's.
+    """
+    for name, neutral in _HABITS.items():
+        if getattr(asked, name) is None and getattr(own, name) is not None:
+            setattr(asked, name, neutral)
 
 
 def settings_of(own: GenerationConfig, asked: GenerationConfig) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.preflight import Preflight, run_preflight
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rollouts import RolloutLog
+from thinktuning_lite.method.sampling import without_habits
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.training_log import TrainingLog
@@ -46,11 +47,15 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
             otherwise) asked with `teacher_prompt`. See `teacher.py` for the others.
         teacher_prompt: how that default teacher is asked; default the instruct prompt.
 
-    The dataset needs a `prompt` column, and an `answer` column for the selections "wrong" and "hardest". The question
-    shown to the teacher is the column `question` when there is one, else the last user message.
+    The dataset needs a `prompt` column, the columns that the reward functions name, and `answer` for the selections
+    "wrong" and "hardest". The question shown to the teacher is the column `question` when there is one, else the last
+    user message; what a prompt put into the assistant's mouth is shown as the beginning of the response.
 
-    Raises ValueError before any training for a dataset without rows, a tokenizer without EOS, or a teacher's tokenizer
-    without chat template.
+    Rollouts are sampled as `args` says (temperature, top_p, top_k, min_p, repetition_penalty); the checkpoint's own
+    generation config adds its EOS tokens and the tokens it suppresses, and none of its penalties.
+
+    Raises ValueError or TypeError before any training, naming the place, for data, a tokenizer or a model that would fail
+    or do nothing later. `check()` shows one step on the real model and data before hours are spent.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         policy = self.accelerator.unwrap_model(self.model)
         self.positions = check_positions(policy, train_dataset, args.max_completion_length, self._tokenize_prompts)
         _adapter_to_float32(policy, sharded=self._is_sharded())
+        if hasattr(self, "generation_config"):  # with vLLM there is none
+            without_habits(self.generation_config, policy.generation_config)
         self.teacher = teacher
         if teacher is None and args.guides:
             self.teacher = self._default_teacher(policy, teacher_prompt)
@@ -116,6 +123,10 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's, and looks afterwards whether anything was trained.
+
+        Resuming gives the weights of an uninterrupted run when the checkpoint lies where a generation ends (a multiple of
+        steps_per_generation * num_iterations micro-batches); elsewhere TRL samples anew, and a warning says so. A run
+        that is complete makes no step.
 
         Raises RuntimeError when no weight moved although the learning rate was above 0, and when the teacher answered
         nothing for several steps running; trainer_state.json, with the log so far, is saved before.
