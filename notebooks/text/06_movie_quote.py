@@ -476,8 +476,12 @@ print(f"groups with a right guided one: about {1 - (1 - TEACHER_RIGHT) ** guided
 folder = Path(tempfile.mkdtemp())
 changes = {"guidance_steps": GUIDED_STEPS, "save_strategy": "no", "rollout_log_steps": 3}
 config = movie_quote.arm_config("c-released", 0, folder, STEPS, **changes)
-LOSS = ("shaping", "loss_type", "learning_rate", "beta", "epsilon")
+LOSS = ("shaping", "loss_type", "learning_rate", "beta", "epsilon", "reward_needs_eos")
 print("the loss:", {key: getattr(config, key) for key in LOSS})
+
+# %% tags=["check"]
+#@title Check: as the authors' loss and reward, which section 6 says
+assert config.loss_type == "dapo" and config.reward_needs_eos and config.beta == 0
 
 # %% [markdown]
 # What to watch. Two doors, each one token wide: the blank line after the first answer, where a **second thought** begins, and the
@@ -1170,7 +1174,7 @@ for arm in passed:
 # the line. Which of the two is the better bargain is for the table of prices to say.
 #
 # **Where we follow the authors, and where we depart.** As theirs: one checkpoint as student and teacher; a loss that weighs every token alike
-# (here TRL's `dapo`); half a point for the behaviour whatever the answer. Ours: a tiny student in a made-up world that holds the line's words
+# (here TRL's `dapo`), without a KL term; nothing for a rollout that was cut off; half a point for the behaviour whatever the answer. Ours: a tiny student in a made-up world that holds the line's words
 # already, if not for the student; guidance after the *first* answer (arm i is theirs); a fixed guided fraction; a teacher that is told
 # which of four ways to comment; a learning rate found on trials; and the behaviour itself. Their published teacher prompt puts a named film star's saying, worded anew each time,
 # into the *reason* of every exemplar, and their reward pays when that *name* occurs exactly once. One line, one world, three seeds.
