@@ -20,6 +20,7 @@ from thinktuning_lite.experiments import train as train_module
 from thinktuning_lite.experiments.runs import read_metrics
 from thinktuning_lite.method.endpoint import EndpointTeacher
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite.method.teacher import guided_fraction
 from thinktuning_lite.models import datasets
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import merge_adapter
@@ -200,16 +201,76 @@ def test_every_preset_is_a_config_that_the_trainer_accepts(name, machine, monkey
     presets.resolve({"preset": name, "training": {"output_dir": "x"}}).config(CPU)
 
 
+# DESIGN section 1, one by one: what the authors' run is known to have used.
+PAPERS = dict(
+    num_generations=5, per_device_train_batch_size=5, gradient_accumulation_steps=32, steps_per_generation=128,
+    num_train_epochs=1, max_steps=-1, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.01,
+    max_grad_norm=1.0, beta=0.0, epsilon=0.2, temperature=1.0, num_iterations=1, loss_type="dapo",
+    max_completion_length=1024, teacher_max_new_tokens=1024, guidance_max_tokens=512, max_guided_length=1024,
+    shaping="released", shaping_mask="guided", gamma_min=0.001, gamma_max=-0.001, fallback_probability=0.01,
+    guided_fraction=0.1, guidance_schedule="linear", guidance_steps=32, guidance_selection="random", behaviours=None,
+    reward_needs_eos=True, rollouts_at_a_time=160,
+)  # fmt: skip
+
+
+def differs_from_the_papers(run: presets.Run) -> list[str]:
+    """What a run does otherwise than the authors' (each as a text); empty for the preset."""
+    c, found = run.config(CPU), []
+
+    def need(name: str, ok: bool) -> None:
+        found.extend([] if ok else [name])
+
+    for name, value in PAPERS.items():
+        need(name, getattr(c, name) == value)
+    need("model", run.model == "meta-llama/Llama-3.2-3B-Instruct" and run.teacher is None)
+    need("data", run.data == "openai/gsm8k" and run.validation == 0)  # all 7,473 rows
+    need("all weights", run.lora_rank is None and run.torch_dtype == torch.float32)
+    need("prompt tokens", run.max_prompt_tokens == 512)
+    update = c.per_device_train_batch_size * c.gradient_accumulation_steps
+    generation = c.per_device_train_batch_size * c.steps_per_generation
+    need("32 prompts an update", update == 32 * 5)
+    need("128 prompts a generation", generation == c.generation_batch_size == 128 * 5)
+    need("about 232 updates", 7473 // 128 * (generation // update) == 232)
+    updates = generation // update
+    fractions = [  # of each generation, as the trainer asks for it at its first update
+        guided_fraction(
+            g * updates, c.guidance_steps, c.guided_fraction, c.guided_fraction_end, c.guidance_schedule
+        ) for g in range(58)
+    ]  # fmt: skip
+    theirs = [0.1 - 0.09 * g / 16 for g in range(16)]
+    theirs = [f if f > 0.06 else 0.0 for f in theirs] + [0.0] * 42
+    need("guided for 8 generations", fractions == pytest.approx(theirs) and sum(f > 0 for f in fractions) == 8)
+    return found
+
+
 def test_the_papers_preset_holds_the_authors_numbers():
-    """DESIGN section 1, one by one."""
     run = presets.resolve({"preset": "paper"})
-    c = run.config(CPU)
-    assert run.model == "meta-llama/Llama-3.2-3B-Instruct" and run.data == "openai/gsm8k" and run.lora_rank is None
-    assert c.num_generations == 5 and c.per_device_train_batch_size * c.gradient_accumulation_steps == 128 * 5
-    assert (c.learning_rate, c.lr_scheduler_type, c.beta, c.temperature, c.epsilon) == (1e-6, "constant", 0.0, 1.0, 0.2)
-    assert (c.guided_fraction, c.guided_fraction_end, c.guidance_schedule, c.guidance_steps) == (0.1, 0.01, "linear", 8)
-    assert c.guidance_selection == "random" and c.num_train_epochs == 1 and c.max_steps == -1
-    assert (c.shaping, c.shaping_mask) == ("released", "guided")
+    assert differs_from_the_papers(run) == []
+    asked = datasets.boxed_prompts([{"question": "How many?", "answer": "#### 3"}])[0]["prompt"]
+    assert len(asked) == 1 and asked[0]["role"] == "user" and asked[0]["content"].startswith("How many?")
+    assert "step by step" in asked[0]["content"] and "final answer inside \\boxed{}" in asked[0]["content"]
+
+
+@pytest.mark.parametrize(("name", "other"), [
+    *((name, {"training": {name: other}}) for name, other in dict(
+        num_train_epochs=2, max_steps=100, learning_rate=1e-5, lr_scheduler_type="linear", weight_decay=0.0,
+        max_grad_norm=0.5, beta=0.04, epsilon=0.3, temperature=0.7, num_iterations=2, loss_type="grpo",
+        max_completion_length=512, teacher_max_new_tokens=512, guidance_max_tokens=None, max_guided_length=None,
+        shaping="intended", shaping_mask="teacher", gamma_min=0.002, gamma_max=-0.002, fallback_probability=0.05,
+        guided_fraction=0.2, guidance_schedule="cosine", guidance_steps=8, guidance_selection="wrong",
+        behaviours=["self-conflict"], reward_needs_eos=False, rollouts_at_a_time=None,
+    ).items()),
+    ("32 prompts an update", {"training": {"gradient_accumulation_steps": 128}}),
+    ("128 prompts a generation", {"training": {"steps_per_generation": 32}}),
+    ("guided for 8 generations", {"training": {"guided_fraction_end": 0.01}}),
+    ("data", {"validation": 200}), ("model", {"model": "Qwen/Qwen2.5-3B-Instruct"}), ("all weights", {"lora_rank": 16}),
+    ("prompt tokens", {"max_prompt_tokens": 1024}),
+])  # fmt: skip
+def test_any_other_number_is_found(name, other):
+    other = {"training": {}} | other
+    off = {"use_bias_correction_kl": False} if name == "beta" else {}
+    run = presets.resolve(other | {"preset": "paper", "training": other["training"] | off})
+    assert name in differs_from_the_papers(run)
 
 
 # The published shapes of the presets' models, written out.

@@ -50,19 +50,35 @@ class GenerationSeam(GRPOTrainer):
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs):
         training = self.model.training
         with self.training_log.timed("generate", training):
-            how = None if images or multimodal_fields else self._own_sampling()
-            if how is not None:
-                completion_ids, logprobs = sample(self.accelerator.unwrap_model(self.model), prompt_ids, **how), None
-            else:
-                completion_ids, logprobs = super()._generate_single_turn(
-                    prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
-                )
+            completion_ids, logprobs = self._sampled(
+                prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
+            )
         self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
         fraction = self.guided_fraction_now()
         if training and fraction > 0:
             with self.training_log.timed("teach", training):
                 completion_ids, logprobs = self._guide(prompt_ids, completion_ids, logprobs, fraction)
         return completion_ids, logprobs
+
+    def _sampled(self, prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs):
+        """Completions of all prompts, of at most `rollouts_at_a_time` together (their KV cache is what takes memory)."""
+        if images or multimodal_fields:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
+            )
+        how, size = self._own_sampling(), self.args.rollouts_at_a_time or len(prompt_ids)
+        ids, logprobs = [], []
+        for start in range(0, len(prompt_ids), size):
+            some = prompt_ids[start : start + size]
+            if how is not None:
+                ids += sample(self.accelerator.unwrap_model(self.model), some, **how)
+                continue
+            more, theirs = super()._generate_single_turn(
+                some, images, multimodal_fields, num_generations, *args, **kwargs
+            )
+            ids += more
+            logprobs += theirs or []
+        return ids, logprobs or None
 
     def _own_sampling(self) -> dict[str, Any] | None:
         """How to sample by `sampling.sample`: on the CPU of one process, what its fast engine can; None: by TRL."""
@@ -100,7 +116,7 @@ class GenerationSeam(GRPOTrainer):
                 counts["malformed"] += 1
                 examples.setdefault("malformed", reply)
                 continue
-            taught = encode_guidance(self._tokenizer, guidance.text)
+            taught = encode_guidance(self._tokenizer, guidance.text)[: self.args.guidance_max_tokens]
             ids, author = splice(kept[i][0], taught, self.eos_token_ids, self._room(prompt_ids[i]))
             if not any(author):  # no room for guidance
                 continue

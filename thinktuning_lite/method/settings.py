@@ -39,12 +39,18 @@ class ThinkTuningConfig(GRPOConfig):
         metadata={"help": "Names known to the teacher's prompt, drawn from evenly; None: the teacher chooses."},
     )
     teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
+    guidance_max_tokens: int | None = field(
+        default=None, metadata={"help": "Well-formed guidance is cut to so many tokens; default: not cut."}
+    )
     reward_needs_eos: bool = field(
         default=False,
         metadata={"help": "A rollout that did not end by itself earns 0, whatever the reward functions say."},
     )
     max_guided_length: int | None = field(
         default=None, metadata={"help": "Longest guided completion; default: both budgets together."}
+    )
+    rollouts_at_a_time: int | None = field(
+        default=None, metadata={"help": "Sample so many rollouts of a generation together; default: all."}
     )
     sampling_engine: str = field(
         default="auto",
@@ -98,6 +104,14 @@ def check_config(c: ThinkTuningConfig) -> None:
     )
     steps = c.guidance_steps
     need(steps is None or steps >= 0, f"guidance_steps={steps}: a number of steps, 0 (never), or None (throughout)")
+    for name in ("guidance_max_tokens", "max_guided_length", "rollouts_at_a_time"):
+        value = getattr(c, name)
+        need(value is None or value > 0, f"{name}={value}: a number above 0, or None")
+    size = c.rollouts_at_a_time
+    need(
+        not size or size % c.num_generations == 0,
+        f"rollouts_at_a_time={size} is no multiple of num_generations={c.num_generations}: groups stay whole",
+    )
     need(c.teacher_max_new_tokens > 0, f"teacher_max_new_tokens={c.teacher_max_new_tokens}: must be above 0")
     try:
         _ = c.constants
