@@ -22,7 +22,7 @@ test-browser: .venv/installed-dev
 	$(BIN)/python -m pytest -q -s tests/views/browser
 
 lab: .venv/installed-dev
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/python -m thinktuning_lite lab
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/sampler.py

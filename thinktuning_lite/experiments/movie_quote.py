@@ -29,8 +29,8 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.settings import TEACHER_TOKENS
 from thinktuning_lite.experiments import runs, side_by_side
+from thinktuning_lite.experiments.commands import quote_parser
 from thinktuning_lite.experiments.folders import result_path
-from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.method.checkpoints import newest_checkpoint
 from thinktuning_lite.method.files import append_row, read_json, write_json
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -332,20 +332,9 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(prog="thinktuning quote", description=__doc__)
-    add_run_options(parser, QuotePlan.name)
-    parser.add_argument(
-        "--quote",
-        default=QUOTE,
-        choices=QUOTES,
-        metavar="QUOTE",
-        help=f"one that the tiny teacher can say: {' | '.join(QUOTES)}",
-    )
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(QuotePlan.seeds))
-    parser.add_argument("--steps", type=int, default=QuotePlan.steps)
-    options = vars(parser.parse_args(arguments))
-    fresh, save_to = options.pop("fresh"), options.pop("save")
+    parser = quote_parser()
+    options = {"arms": tuple(ARMS), **vars(parser.parse_args(arguments))}
+    fresh, save_to = options.pop("fresh", False), options.pop("save", None)
     plan = parser.plan(QuotePlan, options)
     missing = {ARMS[a].after for a in plan.arms} - {None, *plan.arms}
     if missing:

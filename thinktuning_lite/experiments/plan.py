@@ -9,9 +9,9 @@ machine's GPU; where there is none, for the smallest card that holds the run.
 
 from __future__ import annotations
 
-from thinktuning_lite.experiments.options import Parser
+from thinktuning_lite.experiments.commands import plan_parser
 from thinktuning_lite.experiments.runs import quiet
-from thinktuning_lite.experiments.train import add_config_options, configured, one_line
+from thinktuning_lite.experiments.train import configured, one_line
 from thinktuning_lite.models.machine import ATTENTIONS, Machine, Trial, probe
 from thinktuning_lite.models.planner import GPUS
 
@@ -25,9 +25,7 @@ def card(name: str) -> Machine:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(prog="thinktuning plan", description=__doc__)
-    add_config_options(parser)
-    parser.add_argument("--card", choices=list(GPUS), help="the GPU to plan for")
+    parser = plan_parser()
     options = parser.parse_args(arguments)
     quiet()
     try:

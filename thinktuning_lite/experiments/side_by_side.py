@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.settings import COMPLETION_TOKENS, TEACHER_TOKENS, TINY_RUN
+from thinktuning_lite.experiments.commands import run_parser
 from thinktuning_lite.experiments.folders import RunPlan, result_path
-from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.runs import (
     claimed,
     quiet,
@@ -177,15 +177,9 @@ def cell(values: list[float], sign: bool = False) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(prog="thinktuning run", description=__doc__)
-    add_run_options(parser, Plan.name)
-    parser.add_argument("--arms", nargs="+", default=list(Plan.arms), choices=[*ARMS, *DEPARTURES])
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
-    parser.add_argument("--sets", nargs="+", default=list(TEST_SETS))
+    parser = run_parser()
     options = vars(parser.parse_args(arguments))
-    fresh, save = options.pop("fresh"), options.pop("save")
+    fresh, save = options.pop("fresh", False), options.pop("save", None)
     plan = parser.plan(Plan, options)
     quiet()
     with claimed(plan, fresh):

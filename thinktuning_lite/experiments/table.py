@@ -25,8 +25,8 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.evaluation import baselines, behaviours, statistics
 from thinktuning_lite.evaluation.harness import GREEDY, SAMPLED, TINY_TASKS, Record, StoredLM, hub_model, run_tasks
 from thinktuning_lite.experiments import runs as runs_module
+from thinktuning_lite.experiments.commands import table_parser
 from thinktuning_lite.experiments.methods import DEFAULT, METHODS, REFERENCE, VOTES, Method, Plan, Trained
-from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.method.files import read_json, write_json
 from thinktuning_lite.method.grading import is_correct
 
@@ -295,22 +295,9 @@ def compact(results: list[dict]) -> list[dict]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(prog="thinktuning table", description=__doc__)
-    add_run_options(parser, Plan.name)
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=list(DEFAULT),
-        choices=list(METHODS),
-        metavar="METHOD",
-        help=f"of: {', '.join(METHODS)}",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds))
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--star-tokens", type=int, default=Plan.star_tokens)
-    parser.add_argument("--limit", type=int)
-    options = vars(parser.parse_args(arguments))
-    save, fresh = options.pop("save"), options.pop("fresh")
+    parser = table_parser()
+    options = {"methods": DEFAULT, **vars(parser.parse_args(arguments))}
+    fresh, save = options.pop("fresh", False), options.pop("save", None)
     plan = parser.plan(Plan, options)
     runs_module.quiet()
     with runs_module.claimed(plan, fresh):

@@ -37,9 +37,9 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
 from thinktuning_lite.classroom import sample
+from thinktuning_lite.experiments.commands import train_parser
 from thinktuning_lite.experiments.folders import InUseError, held
-from thinktuning_lite.experiments.options import Parser
-from thinktuning_lite.experiments.presets import PRESETS, TINY, Run, preset_for, resolve, with_seed
+from thinktuning_lite.experiments.presets import TINY, Run, preset_for, resolve, with_seed
 from thinktuning_lite.experiments.runs import MetricsLog, environment, quiet, read_metrics, shown_reward
 from thinktuning_lite.experiments.values import read_config
 from thinktuning_lite.method.files import write_json
@@ -286,20 +286,8 @@ def configured(options: argparse.Namespace, machine: Machine) -> Run:
     return run
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON")
-    parser.add_argument("--preset", choices=list(PRESETS), help="begin with it; default: what the machine can hold")
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(prog="thinktuning train", description=__doc__)
-    add_config_options(parser)
-    parser.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps, instead of the config's")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="train nothing: one rollout, one guided rollout, reward and loss of the real model and data, as text",
-    )
+    parser = train_parser()
     options = parser.parse_args(arguments)
     quiet()
     first = os.environ.get("RANK", "0") == "0"
