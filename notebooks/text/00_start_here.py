@@ -76,7 +76,7 @@ plots.idea()
 # mostly right, products *guessed*. (That is a made-up world, so that checking helps; see `data/tiny_classroom/README.md`.)
 
 # %%
-from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite import load_classroom
 
 model, tokenizer = load_classroom()
 print(f"{type(model).__name__}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens")
@@ -348,7 +348,7 @@ print(attempt, reason, phrase, sep="\n\n")  # a guided rollout
 # That is the form, written by hand. Now the model writes it.
 
 # %%
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
+from thinktuning_lite import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
 from thinktuning_lite.method.teacher import GuidanceRequest
 

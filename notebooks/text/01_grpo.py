@@ -53,7 +53,7 @@ from thinktuning_lite.views import plots
 # %%
 from transformers.utils import logging as transformers_logging
 
-from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite import load_classroom
 from thinktuning_lite.classroom.sample import load_tiny_set
 
 transformers_logging.disable_progress_bar()
@@ -149,7 +149,7 @@ for text, r in zip(rollouts.texts[group], rewards[group]):
     print(f"reward {r:.0f}   {text}")
 
 # %%
-from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite import correctness_reward
 
 assert rewards.tolist() == correctness_reward(rollouts.texts, answers)  # the package's is the same
 
@@ -349,8 +349,8 @@ assert (ratio == 1).all() and abs(loss.item()) < 1e-6 and norm > 0.05
 # divided by* to *none* for Dr. GRPO. (Without a kernel a still picture stands in: one group, one rollout; ignore the weight, it belongs to notebook 03.)
 
 # %%
+from thinktuning_lite import Inspector
 from thinktuning_lite.method.rollouts import Rollout
-from thinktuning_lite.views.inspector import Inspector
 
 
 def logged(i):

@@ -52,7 +52,7 @@ from thinktuning_lite.method import grpo, shaping
 from thinktuning_lite.views import plots
 
 # %%
-from thinktuning_lite.classroom.load import load_classroom
+from thinktuning_lite import load_classroom
 
 NAMES = ("intended", "released", "luffy", "plain")  # the four shapings, in this order everywhere
 model, tokenizer = load_classroom()
@@ -64,8 +64,8 @@ print(f"{model.num_parameters():,} parameters")
 # Notebook 02 spliced the teacher's words behind the student's. Here are such rollouts again, for validation problems; they also serve as the **probe** of section 9, so they are made once and never change.
 
 # %%
+from thinktuning_lite import PolicyTeacher
 from thinktuning_lite.classroom.sample import load_tiny_set, respond
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
 from thinktuning_lite.method.teacher import GuidanceRequest
 
@@ -918,17 +918,16 @@ def settings(arm, n):
 
 
 # %% tags=["check"]
-#@title Check: learning rate, group size and rollouts a step are as said
+#@title Check: learning rate, group size, rollouts a step, and the rule for cut-off rollouts
 chosen = settings("released", 2)
 rollouts = chosen.per_device_train_batch_size * chosen.gradient_accumulation_steps
 assert (chosen.learning_rate, chosen.num_generations, rollouts) == (5e-5, 8, 32)
+assert chosen.reward_needs_eos  # a rollout that was cut off earns 0
 
 # %%
 from transformers import PrinterCallback
 
-from thinktuning_lite.method.rewards import correctness_reward
-from thinktuning_lite.method.rollouts import read_rollouts
-from thinktuning_lite.method.trainer import ThinkTuningTrainer
+from thinktuning_lite import ThinkTuningTrainer, correctness_reward, read_rollouts
 
 
 # %%
@@ -961,7 +960,7 @@ plots.taught_tokens({name: run["seen"] for name, run in runs.items()})
 # its weight fall from about 1 to nearly 0. (Without a kernel a still picture stands in; in it darker tiles are *less* likely.)
 
 # %%
-from thinktuning_lite.views.inspector import Inspector
+from thinktuning_lite import Inspector
 
 Inspector(runs["released"]["rollouts"], tokenizer)
 
@@ -1148,7 +1147,7 @@ diagnosis.style.format("{:.3g}")
 # | largest weight | about 1 | far above: a token near the released pole |
 # | groups of equal reward | 20 to 60 % | near 100: nothing to learn from |
 # | bad format | below 10 % | rising: the teacher cannot read the student any longer |
-# | cut off | near 0 % | rising: rambling; without a final answer the reward is 0 |
+# | cut off | near 0 % | rising: rambling; cut off earns 0 here (`reward_needs_eos`) |
 # | largest grad norm | of order 1 | ten times its usual: see the largest weight |
 
 # %% tags=["check"]

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from thinktuning_lite.lessons.checks import guidance
+from thinktuning_lite.method.prompts import Behaviour, TeacherPrompt
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "02_teacher_guidance.ipynb"
 NAMES = {
@@ -20,6 +21,7 @@ NAMES = {
     "quota": "quota",
     "lone_advantage": "lone_advantage",
     "computed_tokens": "computed_tokens",
+    "fifth_behaviour": "fifth_behaviour",
 }
 
 
@@ -69,6 +71,16 @@ def spliced(
 
 RIGHT_IDS, RIGHT_AUTHOR = lambda s, t, eos: s[:-1] + t + [eos], lambda m, n: [0] * m + [1] * (n + 1)
 
+TURN = "Question: What is 2 + 2?\n\nResponse: 5. \\boxed{5}"
+REPLY = "<opinion>incorrect</opinion><reason>Put back, 5 - 2 is 3.</reason><phrase>2 + 2 = 4. \\boxed{4}</phrase>"
+
+
+def with_own(prompt: TeacherPrompt, **changed: Any) -> TeacherPrompt:
+    """The prompt with a fifth behaviour, right but for what is `changed`."""
+    own = {"name": "self-substitution", "instruction": "put the answer back", "exemplar": (TURN, REPLY)} | changed
+    return prompt.with_behaviour(Behaviour(**own))
+
+
 WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("parse", parser(NON_EMPTY, how=re.search), "re.fullmatch"),
     ("parse", parser(NON_EMPTY, flags=0), "re.DOTALL"),
@@ -96,6 +108,18 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("computed_tokens", lambda lengths, rows: padded(sorted(lengths), rows), "in the order given"),
     ("computed_tokens", lambda lengths, rows: sum(map(max, batched(lengths, rows))), "once for every row"),
     ("computed_tokens", lambda lengths, rows: sum(max(b) * rows for b in batched(lengths, rows)), "fewer rows"),
+    ("fifth_behaviour", lambda prompt: prompt, "its four and one new name"),
+    ("fifth_behaviour", lambda prompt: with_own(prompt, name="self-critique"), "its four and one new name"),
+    ("fifth_behaviour", lambda prompt: with_own(prompt, instruction=" "), "instruction is empty"),
+    ("fifth_behaviour", lambda prompt: with_own(prompt, exemplar=None), "give the behaviour an exemplar"),
+    ("fifth_behaviour", lambda prompt: with_own(prompt, exemplar=("What is 2 + 2?", REPLY)), "form of a real one"),
+    ("fifth_behaviour", lambda prompt: with_own(prompt, exemplar=(TURN, "Sure! " + REPLY)), "not the form"),
+    (
+        "fifth_behaviour",
+        lambda prompt: with_own(prompt, exemplar=(TURN, REPLY.replace("\\boxed", ""))),
+        "no final answer",
+    ),
+    ("fifth_behaviour", lambda prompt: None, "Not solved yet"),
 ]
 
 

@@ -7,6 +7,9 @@ from math import isclose, sqrt
 from typing import Any
 
 from thinktuning_lite.lessons.checks import Result, exercise, hint, passed
+from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
+from thinktuning_lite.method.teacher import parse_guidance
 
 UNSOLVED = "Not solved yet: replace the `...` with your answer."
 
@@ -122,3 +125,32 @@ def computed_tokens(answer: Callable[[Sequence[int], int], Any]) -> Result:
     if answer([10, 10, 50], 2) != 70:
         return hint("The last micro-batch may hold fewer rows: [10, 10 | 50] costs 2 * 10 + 1 * 50 = 70.")
     return passed("One guided row makes its whole micro-batch wide.")
+
+
+@exercise
+def fifth_behaviour(answer: Callable[[TeacherPrompt], TeacherPrompt]) -> Result:
+    """Exercise 6: the instruct prompt with one behaviour more, of the reader's own."""
+    prompt = answer(INSTRUCT_PROMPT)
+    if prompt is ... or prompt is None:
+        return hint(UNSOLVED)
+    known = {b.name for b in INSTRUCT_PROMPT.behaviours}
+    new = [b for b in prompt.behaviours if b.name not in known]
+    if len(new) != 1 or len(prompt.behaviours) != len(known) + 1:
+        names = ", ".join(b.name for b in prompt.behaviours)
+        return hint(f"The prompt should know its four and one new name; it knows {names}.")
+    [own] = new
+    if not own.instruction.strip():
+        return hint("The instruction is empty: the prompt puts it behind the name, `This time by {behaviour}: ...`.")
+    if not own.exemplar:
+        return hint("An instruct model follows what it is shown: give the behaviour an exemplar, (user turn, reply).")
+    user, reply = own.exemplar
+    if not user.startswith("Question: ") or "\n\nResponse: " not in user:
+        return hint(
+            "The exemplar's user turn has the form of a real one: `Question: ...`, blank line, `Response: ...`."
+        )
+    said = parse_guidance(reply)
+    if said is None:
+        return hint("The exemplar's reply has not the form of section 4, and the teacher would copy that: see `parse`.")
+    if extract_answer(said.phrase) is None:
+        return hint("The exemplar's phrase states no final answer, so what the teacher learns from it earns nothing.")
+    return passed(f"The teacher can be asked for {own.name} now, and shown what you mean by it.")
