@@ -14,7 +14,9 @@ from lm_eval.api.model import LM
 
 from thinktuning_lite.classroom.load import TINY_CLASSROOM, load_classroom
 from thinktuning_lite.classroom.sample import respond
+from thinktuning_lite.evaluation import harness
 from thinktuning_lite.evaluation.harness import GREEDY, SAMPLED, TASKS, StoredLM, hub_model, run_tasks
+from thinktuning_lite.method.sampling import sample
 
 
 class CountingLM(LM):
@@ -164,3 +166,25 @@ def test_the_task_files_work_from_lm_evals_command_line(tmp_path):
     model, tokenizer = load_classroom()
     ids = respond(model, tokenizer, [r["doc"]["question"] for r in rows], temperature=0.0)
     assert [r["resps"][0][0] for r in rows] == tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("asked", [GREEDY, {}, GREEDY | {"suppress_tokens": None}], ids=str)
+def test_the_sampler_answers_as_lm_evals_own_generation_does(asked, tiny_model, tokenizer, monkeypatch):
+    """Greedy, several EOS, tags suppressed or lifted, a shared start: reply for reply."""
+    tiny_model.generation_config.suppress_tokens = list(range(6, 200))
+    tiny_model.generation_config.eos_token_id = [tokenizer.eos_token_id, 300]
+    start = " ".join("1234567890" * 8)
+    contexts = [start + text for text in ("1 + 2", "has more 7", "5", "9 - 3 =")]
+    calls = []
+    monkeypatch.setattr(harness, "sample", lambda *a, **k: calls.append(k) or sample(*a, **k))
+    ours = hub_model(tiny_model, tokenizer).generate_until(requests(contexts, max_gen_toks=24, **asked))
+    assert len(calls) == 1 and len(calls[0]["prefix"]) > 64
+    monkeypatch.setattr(harness.SampledLM, "_settings", lambda *a: None)
+    assert hub_model(tiny_model, tokenizer).generate_until(requests(contexts, max_gen_toks=24, **asked)) == ours
+    assert len(calls) == 1 and len(set(ours)) > 1
+
+
+@pytest.mark.parametrize("asked", [{"until": ["7"]}, {"num_beams": 2}, {"repetition_penalty": 1.2}], ids=str)
+def test_what_the_sampler_does_not_know_is_left_to_lm_eval(asked, tiny_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(harness, "sample", None)
+    assert len(hub_model(tiny_model, tokenizer).generate_until(requests(["1 + 2"], max_gen_toks=4, **asked))) == 1

@@ -77,7 +77,7 @@ def test_what_the_sampler_does_not_know_is_left_to_trl(build, counted, asked):
 
 
 def test_a_checkpoint_with_habits_of_its_own_is_left_to_trl(build, counted, tiny_model):
-    tiny_model.generation_config.no_repeat_ngram_size = 3
+    tiny_model.generation_config.bad_words_ids = [[7, 8]]
     build(max_steps=1, guided_fraction=0.0).train()
     assert len(counted["trl"]) == 1 and not counted["sampler"]
 
@@ -91,7 +91,8 @@ def test_settings_are_the_asked_ones_over_the_checkpoints():
         max_new_tokens=9, temperature=1.0, top_k=0, top_p=0.9, suppress_ids=[7], eos_ids=[5, 6], pad_id=0
     )
     assert settings_of(GenerationConfig(bad_words_ids=[[3]]), asked) is None
-    assert settings_of(own, GenerationConfig(max_new_tokens=9, pad_token_id=0)) is None  # greedy training is TRL's
+    greedy = settings_of(own, GenerationConfig(max_new_tokens=9, pad_token_id=0, do_sample=False))
+    assert greedy["temperature"] == 0 and greedy["eos_ids"] == [5]
 
 
 def test_an_unknown_engine_is_refused(settings):

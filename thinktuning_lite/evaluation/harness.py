@@ -7,6 +7,7 @@ results as plain records, one a question.
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections import Counter
@@ -25,8 +26,11 @@ from lm_eval.api.model import LM, hash_args
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from sqlitedict import SqliteDict
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
 
 from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.sampling import eos_ids_of, sample, settings_of, shared_prefix
 
 TASKS = Path(__file__).resolve().parent / "tasks"
 TINY_TASKS = ("tt_tiny_test", "tt_tiny_harder", "tt_tiny_distractor")
@@ -103,16 +107,50 @@ class StoredLM(LM):
         return self.inner.loglikelihood_rolling(requests)
 
 
+class SampledLM(HFLM):
+    """lm-eval's model class, its tokens chosen by `sampling.sample` wherever that knows all that is asked.
+
+    Stop strings other than EOS, penalties, beams and mixed precision are left to lm-eval and `generate`.
+    """
+
+    def _model_generate(self, context, max_length, stop, attention_mask=None, **generation):
+        how = self._settings(max_length - context.shape[1], stop, generation)
+        if how is None or attention_mask is None:
+            return super()._model_generate(context, max_length, stop, attention_mask=attention_mask, **generation)
+        prompts = [row[mask.bool()].tolist() for row, mask in zip(context, attention_mask, strict=True)]
+        completions = sample(self.model, prompts, prefix=shared_prefix(prompts), **how)
+        said = [torch.tensor(ids, dtype=context.dtype) for ids in completions]
+        said = pad_sequence(said, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        return torch.cat([context, said.to(context.device)], 1)
+
+    def _settings(self, budget: int, stop: list[str], generation: Mapping[str, Any]) -> dict[str, Any] | None:
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        own = copy.deepcopy(self.model.generation_config)
+        if set(stop) - {eos} or self.mixed_precision_dtype is not None or not set(generation) <= _SAMPLED_BY:
+            return None
+        for name in generation:  # asked for as None, it is lifted
+            setattr(own, name, None)
+        drawn = generation.get("do_sample", generation.get("temperature", 0.0) > 0)
+        named = {k: v for k, v in generation.items() if k != "temperature" or drawn} | {"do_sample": drawn}
+        how = settings_of(
+            own, GenerationConfig(max_new_tokens=budget, pad_token_id=self.tokenizer.pad_token_id, **named)
+        )
+        return None if how is None else how | {"eos_ids": eos_ids_of(self.model, self.tokenizer)}
+
+
+_SAMPLED_BY = {"do_sample", "temperature", "top_k", "top_p", "suppress_tokens"}
+
+
 def hub_model(model: Any, tokenizer: Any = None, batch_size: int | str = 128) -> HFLM:
     """lm-eval's model class over a model in memory (with its tokenizer), a local folder, or a Hub id."""
     with quiet_harness():
         if isinstance(model, (str, Path)):
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            return HFLM(pretrained=str(model), batch_size=batch_size, device=device)
+            return SampledLM(pretrained=str(model), batch_size=batch_size, device=device)
         if tokenizer is None:
             raise ValueError("a model in memory needs its tokenizer: hub_model(model, tokenizer)")
         model.eval()
-        return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        return SampledLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
 
 
 def run_tasks(

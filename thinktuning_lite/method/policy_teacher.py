@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import Any
 
 from jinja2 import TemplateError
 
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
-from thinktuning_lite.method.sampling import eos_ids_of, sample
+from thinktuning_lite.method.sampling import eos_ids_of, sample, shared_prefix
 from thinktuning_lite.method.teacher import GuidanceRequest, encode_inside, split_control_tokens
 
 _CUT = "\U000f1234"  # of the private use area: where a control token's text is encoded in two pieces
-_SHORTEST_PREFIX = 64  # tokens; a shorter common start is read again with each request
 
 
 class PolicyTeacher:
@@ -65,7 +63,6 @@ class PolicyTeacher:
 
     def _answer(self, requests: list[GuidanceRequest]) -> list[str]:
         prompts = [self._prompt_ids(r) for r in requests]
-        shared = len(os.path.commonprefix([p[:-1] for p in prompts])) if len(prompts) > 1 else 0
         ids = sample(
             self.model,
             prompts,
@@ -73,7 +70,7 @@ class PolicyTeacher:
             temperature=0,
             eos_ids=eos_ids_of(self.model, self.tokenizer),
             pad_id=self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id,
-            prefix=prompts[0][:shared] if shared >= _SHORTEST_PREFIX else None,
+            prefix=shared_prefix(prompts),
         )
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 

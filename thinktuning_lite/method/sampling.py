@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from thinktuning_lite.method import decoding
 from thinktuning_lite.method.decoding import Sampling
 
 ENGINES = ("auto", "fast", "hf")
+SHORTEST_PREFIX = 64  # tokens
 
 
 def sample(
@@ -66,6 +68,14 @@ def eos_ids_of(model: Any, tokenizer: Any) -> list[int]:
     return own + [i for i in named if i not in own]
 
 
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int] | None:
+    """What all prompts begin with, for `sample`'s `prefix`; None when it is too short to be worth a reading of its own."""
+    if len(prompts) < 2:
+        return None
+    start = os.path.commonprefix([list(p[:-1]) for p in prompts])
+    return start if len(start) >= SHORTEST_PREFIX else None
+
+
 def suppressed_ids(model: Any) -> list[int]:
     """The tokens that the checkpoint's generation config forbids (in the tiny classroom: the teacher's tags)."""
     return list(getattr(getattr(model, "generation_config", None), "suppress_tokens", None) or [])
@@ -97,12 +107,12 @@ def settings_of(own: GenerationConfig, asked: GenerationConfig) -> dict[str, Any
     """
     both = {k: v for k, v in (own.to_diff_dict() | asked.to_diff_dict()).items() if v is not None}
     others = both.keys() - {*_KNOWN, *_SILENT}
-    if not both.get("do_sample") or any(k not in _NEUTRAL or both[k] != _NEUTRAL[k] for k in others):
+    if any(k not in _NEUTRAL or both[k] != _NEUTRAL[k] for k in others):
         return None
     eos = both.get("eos_token_id", [])
     return dict(
         max_new_tokens=both["max_new_tokens"],
-        temperature=both.get("temperature", 1.0),
+        temperature=both.get("temperature", 1.0) if both.get("do_sample") else 0.0,
         top_k=both.get("top_k", 0),
         top_p=both.get("top_p", 1.0),
         suppress_ids=both.get("suppress_tokens", []),
