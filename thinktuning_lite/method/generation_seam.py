@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left
 from collections import Counter
@@ -53,7 +54,7 @@ class GenerationSeam(GRPOTrainer):
             completion_ids, logprobs = self._sampled(
                 prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
             )
-        self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
+        self._teacher_mask, self._replaced = [[0] * len(ids) for ids in completion_ids], {}
         fraction = self.guided_fraction_now()
         if training and fraction > 0:
             with self.training_log.timed("teach", training):
@@ -120,6 +121,7 @@ class GenerationSeam(GRPOTrainer):
             ids, author = splice(kept[i][0], taught, self.eos_token_ids, self._room(prompt_ids[i]))
             if not any(author):  # no room for guidance
                 continue
+            self._replaced[i] = {"text": responses[i], "token_ids": list(completion_ids[i])}
             completion_ids[i], self._teacher_mask[i] = ids, author
             counts.update(guided=1, tokens=sum(author))
             if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
@@ -203,6 +205,8 @@ class GenerationSeam(GRPOTrainer):
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(1)
         total = total.masked_fill(rewards.isnan().all(1), torch.nan)
         self._rewards = total[start : start + len(prompts)]
+        self._rewards_each = rewards[start : start + len(prompts)].tolist()
+        self._scored = prompts, completions, completion_ids_list
         self._texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
         if self.model.training:
             self.watch.saw_rewards(total, inputs[0], self._texts[0])
@@ -226,7 +230,34 @@ class GenerationSeam(GRPOTrainer):
         self.training_log.add_rewards(self._rewards, output)
         # Several generations may serve one optimizer step: their groups are numbered through.
         earlier = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation * len(inputs)
+        ids = self._scored[2]
+        before = self._before_guidance(inputs) if self._should_log_rollouts() else {}
         self.training_log.rows = [
-            {"question": question_of(x), "text": text, "reward": r, "group": (earlier + i) // self.num_generations}
-            for i, (x, text, r) in enumerate(zip(inputs, self._texts, self._rewards.tolist(), strict=True))
+            {
+                "question": question_of(x),
+                "text": self._texts[i],
+                "reward": self._rewards[i].item(),
+                "rewards": dict(zip(self.reward_func_names, map(_or_none, self._rewards_each[i]), strict=True)),
+                "finish": "stop" if ids[i] and ids[i][-1] in self.eos_token_ids else "length",
+                "replaced": before.get(i),
+                "group": (earlier + i) // self.num_generations,
+            }
+            for i, x in enumerate(inputs)
         ]
+
+    def _before_guidance(self, inputs: list[dict]) -> dict[int, dict]:
+        """The rollouts in whose place guidance came, by row, with the reward that each would have had (one process)."""
+        rows = list(self._replaced)
+        if not rows or self.accelerator.num_processes > 1:  # TRL gathers rewards, and processes replace unequally many
+            return self._replaced
+        prompts, completions, _ = self._scored
+        texts = [self._replaced[i]["text"] for i in rows]
+        said = texts if isinstance(completions[0], str) else [[{"role": "assistant", "content": t}] for t in texts]
+        ids = [self._replaced[i]["token_ids"] for i in rows]
+        rewards = super()._calculate_rewards([inputs[i] for i in rows], [prompts[i] for i in rows], said, ids)
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(1).tolist()
+        return {i: self._replaced[i] | {"reward": r} for i, r in zip(rows, total, strict=True)}
+
+
+def _or_none(x: float) -> float | None:
+    return None if math.isnan(x) else x

@@ -10,6 +10,7 @@ import torch
 from trl import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
+from thinktuning_lite.method.recorder import run_settings
 from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.shaping import per_token_advantages
@@ -29,6 +30,7 @@ class LossSeam(GRPOTrainer):
     training_log: TrainingLog
     rollout_log: RolloutLog | None
     _inside_loss: dict | None = None
+    _run_logged = False
 
     # ------------------------------------------------------------ the order of rows
 
@@ -82,6 +84,9 @@ class LossSeam(GRPOTrainer):
                 "this trl version does not fit (tested with 1.16.0)"
             )
         if logged and self.rollout_log is not None:
+            if not self._run_logged:
+                self.rollout_log.write_run(run_settings(self))
+                self._run_logged = True
             for rollout in self.training_log.rollouts(inputs, self.state.global_step):
                 self.rollout_log.write(rollout)
         return loss * share
@@ -102,6 +107,7 @@ class LossSeam(GRPOTrainer):
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._inside_loss is not None:
+            self._inside_loss["entropies"] = None if result[1] is None else result[1].detach()
             self._shape(self._inside_loss, result[0].detach())
         return result
 

@@ -73,6 +73,10 @@ class RolloutLog:
     def write(self, rollout: Rollout) -> None:
         append_row(self.path, rollout.to_json())
 
+    def write_run(self, settings: dict) -> None:
+        """The run's settings, which stand before its rollouts (again where it was resumed)."""
+        append_row(self.path, json.dumps({"schema": SCHEMA, "run": settings}, ensure_ascii=False))
+
     def go_on_at(self, step: int) -> None:
         """Drop the rows of `step` and later, which a resumed run does again; a log of another run is set aside."""
         if not self.path.exists():

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from thinktuning_lite.method.recorder import rollouts_of
 from thinktuning_lite.method.rollouts import Rollout
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.shaping import shape
@@ -91,20 +92,4 @@ class TrainingLog:
 
     def rollouts(self, inputs: dict, step: int) -> Iterator[Rollout]:
         """The rows of a micro-batch whose loss was computed, as Rollouts."""
-        lengths = inputs["completion_mask"].sum(1).tolist()
-        weights = inputs.get("weights", torch.ones_like(inputs["current_logps"]))
-        advantages = inputs.get("row_advantages", inputs["advantages"])
-        for b, row in enumerate(inputs["row"].tolist()):
-            n, known = lengths[b], self.rows[row]
-            yield Rollout(
-                step=step,
-                group=known["group"],
-                question=known["question"],
-                text=known["text"],
-                token_ids=inputs["completion_ids"][b, :n].tolist(),
-                author=inputs["teacher_mask"][b, :n].tolist(),
-                logps=inputs["current_logps"][b, :n].tolist(),
-                weights=weights[b, :n].tolist(),
-                reward=known["reward"],
-                advantage=advantages[b].item(),
-            )
+        return rollouts_of(inputs, self.rows, step, inputs["current_logps"], inputs.get("entropies"))
