@@ -311,7 +311,11 @@ def test_the_command_refuses_what_it_cannot_do(arguments: list[str], says: str):
 def run_cell(source: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The cell in a fresh Python that knows nothing of this checkout but its working directory."""
     own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    hide = f"import sys; sys.path = [p for p in sys.path if p not in ('', {str(setup.ROOT)!r})]\n"
+    # Neither this checkout nor an editable install; but the working folder, as in a kernel.
+    hide = (
+        "import os, sys; own = os.path.join('thinktuning_lite', 'lessons', 'setup.py')\n"
+        "sys.path = [''] + [p for p in sys.path if p and not os.path.exists(os.path.join(p, own))]\n"
+    )
     return subprocess.run(
         [sys.executable, "-P", "-c", hide + source],
         cwd=cwd,
@@ -331,10 +335,54 @@ def test_in_a_checkout_the_cell_needs_no_installation():
 
 
 def test_without_checkout_and_without_a_repository_the_cell_says_what_to_set(tmp_path: Path):
-    if "site-packages" in str(setup.ROOT) or run_cell("import thinktuning_lite", tmp_path).returncode == 0:
-        pytest.skip("the package is installed here, so the cell is a no-op everywhere")
     done = run_cell(stamp.setup_source(), tmp_path)
     assert "Set REPO above" in done.stderr
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="needs symbolic links and a script for git")
+
+
+@posix
+@pytest.mark.parametrize("start", [".", "thinktuning_lite", "thinktuning_lite/notebooks"])
+def test_beside_a_clone_of_the_packages_name_the_cell_takes_the_package_in_it(tmp_path: Path, start: str):
+    (tmp_path / "thinktuning_lite").symlink_to(setup.ROOT)
+    found = "\nimport thinktuning_lite.method.places as m; print(m.__file__)"
+    done = run_cell(stamp.setup_source() + found, tmp_path / start)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(os.path.join("thinktuning_lite", "method", "places.py"))
+
+
+def test_half_a_clone_is_said(tmp_path: Path):
+    (tmp_path / setup.CLONE / "thinktuning_lite").mkdir(parents=True)
+    done = run_cell(stamp.setup_source("me/fork"), tmp_path)
+    assert f"{setup.CLONE} is half a clone: delete that folder, run this cell again." in done.stderr.splitlines()[-1]
+
+
+def fake_git(folder: Path, script: str) -> str:
+    git = folder / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    git.chmod(0o755)
+    return f"{git.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@posix
+def test_without_network_the_cell_says_so_in_one_sentence(tmp_path: Path):
+    path = fake_git(tmp_path, "echo 'fatal: unable to access: Could not resolve host: github.com' >&2; exit 128")
+    done = run_cell(stamp.setup_source("me/fork"), tmp_path, PATH=path)
+    last = done.stderr.splitlines()[-1]
+    assert "me/fork not cloned" in last and "resolve host" in last and "check the network" in last
+    assert not (tmp_path / setup.CLONE).exists()
+
+
+@posix
+def test_a_clone_that_was_cut_short_is_begun_again(tmp_path: Path):
+    (tmp_path / f"{setup.CLONE}.part" / "thinktuning_lite").mkdir(parents=True)
+    path = fake_git(tmp_path, f'for last; do :; done; ln -s "{setup.ROOT}" "$last"')
+    before = f"import os; os.environ['PATH'] = {path!r}\n"
+    done = run_cell(before + stamp.setup_source("me/fork").split("from thinktuning_lite.lessons")[0], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / setup.CLONE / "notebooks").is_dir() and not (tmp_path / f"{setup.CLONE}.part").exists()
 
 
 @pytest.fixture
@@ -366,6 +414,15 @@ def test_on_a_host_the_pins_go_in_around_its_torch(host: SimpleNamespace, capsys
     assert "trl==1.16.0" in asked and "transformers==5.23.0" in asked
     assert not [pin for pin in asked if pin.startswith(("torch", "numpy", "tqdm", "bitsandbytes"))]
     assert host.restarts == [] and "RESTART" not in capsys.readouterr().out
+
+
+def test_without_network_pips_failure_is_one_sentence(host: SimpleNamespace):
+    def offline(command: list[Any], check: bool) -> None:
+        raise setup.subprocess.CalledProcessError(1, command)
+
+    host.monkeypatch.setattr(setup.subprocess, "run", offline)
+    with pytest.raises(RuntimeError, match="check the network, then run this cell again"):
+        setup.install_pins()
 
 
 def test_with_a_gpu_its_extra_goes_in_as_well(host: SimpleNamespace):

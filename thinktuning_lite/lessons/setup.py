@@ -85,6 +85,11 @@ def install_pins(*extras: str) -> None:
         file.write("".join(f"{n}=={_version(n)}\n" for n in HOSTS_OWN if _version(n)))
     try:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-c", file.name, *todo], check=True)
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(
+            "pip could not install what this notebook needs (its own words are above): check the network, then run this "
+            "cell again"
+        ) from error
     finally:
         os.unlink(file.name)
     importlib.invalidate_caches()

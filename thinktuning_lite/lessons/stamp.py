@@ -25,22 +25,31 @@ PLACEHOLDER_TIME = "measured by the run"
 _SETUP = """\
 #@title Set-up: run this cell first
 # stamped by python -m thinktuning_lite.lessons.stamp
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 REPO = "{repo}"
-if find_spec("thinktuning_lite") is None:
-    home = Path("..").resolve()
-    if not (home / "thinktuning_lite" / "lessons" / "setup.py").exists():
-        home = Path("{clone}").resolve()  # no checkout around: Colab and the like
-        if not home.exists() and REPO.startswith("OWNER/"):
+spec = find_spec("thinktuning_lite")
+if spec is None or spec.origin is None:  # a mere folder of that name has no origin
+    places = [Path(p).resolve() for p in ("..", ".", "thinktuning_lite", "{clone}")]
+    home = next((p for p in places if (p / "thinktuning_lite/lessons/setup.py").exists()), None)
+    if home is None:  # no checkout around: Colab and the like
+        home, part = places[-1], Path("{clone}.part")
+        if REPO.startswith("OWNER/"):
             raise RuntimeError("Set REPO above to the owner/name of this notebook's repository.")
-        if not home.exists():
-            address = f"https://github.com/{{REPO}}"
-            subprocess.run(["git", "clone", "--quiet", "--depth=1", address, home], check=True)
+        if home.exists():
+            raise RuntimeError(f"{{home}} is half a clone: delete that folder, run this cell again.")
+        shutil.rmtree(part, ignore_errors=True)
+        clone = ["git", "clone", "-q", "--depth=1", f"https://github.com/{{REPO}}", str(part)]
+        done = subprocess.run(clone, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{{REPO}} not cloned ({{done.stderr.strip()}}): check the network.")
+        part.rename(home)
     sys.path.insert(0, str(home))
+    sys.modules.pop("thinktuning_lite", None)  # the mere folder, if an earlier cell took it
 from thinktuning_lite.lessons.setup import prepare
 
 prepare()
