@@ -149,7 +149,7 @@ def main(folder: Path, model: str) -> None:
             learning_rate=0.05,
             optim="sgd", lr_scheduler_type="constant", logging_steps=1, save_strategy="no", report_to="none", seed=3,
             guided_fraction=0.25, behaviours=["self-conflict"], loss_type="dapo", beta=0.04,
-            use_bias_correction_kl=False,
+            use_bias_correction_kl=False, sampling_engine="hf",  # TRL's own way, which is replaced above
             gradient_checkpointing=False, disable_tqdm=True, log_level="error",
         ),
     ))  # fmt: skip
