@@ -15,7 +15,7 @@ run: .venv/installed
 	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=8 tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1 tests
 
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"

@@ -196,14 +196,14 @@ def run_tasks(
 
 def _records(samples: list[dict[str, Any]], tokenizer: Any) -> list[Record]:
     out = []
-    for sample in sorted(samples, key=lambda s: s["doc_id"]):
-        (responses,), (answers,) = sample["resps"], sample["filtered_resps"]
+    for said in sorted(samples, key=lambda s: s["doc_id"]):
+        (responses,), (answers,) = said["resps"], said["filtered_resps"]
         out.append(
             Record(
-                doc=sample["doc"],
+                doc=said["doc"],
                 responses=responses,
                 answers=answers,
-                correct=[is_correct(a, sample["doc"]["answer"]) for a in answers],
+                correct=[is_correct(a, said["doc"]["answer"]) for a in answers],
                 lengths=[len(ids) for ids in tokenizer(responses, add_special_tokens=False)["input_ids"]],
             )
         )
