@@ -942,7 +942,7 @@ check.diagnosis(faults)
 
 # %%
 lone = [1.5, -0.5, -0.5, -0.5]  # four advantages, one right rollout
-print("loss:", -sum(lone) / 4, "  slope in each rollout's mean log p:", [-a / 4 for a in lone])
+print("loss:", 0 - sum(lone) / 4, "  slope in each rollout's mean log p:", [-a / 4 for a in lone])
 
 # %% [markdown]
 # Let TRL sample a batch, then compute advantages, loss and the gradient of every weight both ways: on the first iteration, and on the second, where the ratios

@@ -88,11 +88,11 @@ messages = TINY_PROMPT.messages(rows[wrong]["question"], texts[wrong], "self-cri
 for message in messages:
     print(f"[{message['role']}]\n{message['content']}\n")
 
+# %% [markdown]
+# The same request as the model reads it:
+
 # %%
 print(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-
-# %% [markdown]
-# That last line is the same request as the model reads it.
 
 # %% [markdown]
 # ## 2. Four behaviours
@@ -115,22 +115,16 @@ def request(i, behaviour):
 
 
 # %%
-def follows_the_chain(i):
-    return texts[i].startswith(rows[i]["chain"].replace(" ", ". "))
-
-
-right = next(i for i, row in enumerate(rows) if row["product"] and follows_the_chain(i))
-
-# %%
 import textwrap
 
+right = next(i for i, row in enumerate(rows) if rewards[i] and not row["product"])
 for i, kind in ((wrong, "WRONG"), (right, "RIGHT")):
     print(f"{kind} attempt: {texts[i]}     (right: {rows[i]['chain']})")
     for behaviour, reply in zip(BEHAVIOURS, teacher([request(i, b) for b in BEHAVIOURS])):
         print(textwrap.indent(textwrap.fill(f"{behaviour}: {reply}", 110), "    "))
 
 # %% [markdown]
-# The opinion is a judgement that may be wrong (this teacher takes most *right* products for wrong, if not this one; `data/tiny_classroom/README.md` has the figures); it is thrown away. The behaviours differ in the reason, not in the phrase. Reason and phrase are what the student will see as its own words.
+# The opinion is a judgement that may be wrong (this teacher takes most *right* products for wrong; `data/tiny_classroom/README.md` has the figures); it is thrown away. The behaviours differ in the reason, not in the phrase. Reason and phrase are what the student will see as its own words.
 # (A reason of so small a model sometimes misquotes the very step it doubts.) Note *how* the phrase finds a product: by tens and
 # units. That is the skill to be taught.
 #
@@ -317,8 +311,9 @@ assert author == [0] * len(own_part) + [1] * (len(taught) + 1)
 
 # %%
 spliced_text = tokenizer.decode(spliced, skip_special_tokens=True)
-print(spliced_text, "\n\nstudent's answer", extract_answer(texts[wrong]), end=", ")
-print("graded answer", extract_answer(spliced_text), "right", answers[wrong])
+print(spliced_text)
+print(f"\nstudent's answer {extract_answer(texts[wrong])},", end=" ")
+print(f"graded answer {extract_answer(spliced_text)}, right {answers[wrong]}")
 
 # %% tags=["check"]
 #@title Check: the phrase's answer is graded, not the student's
@@ -467,35 +462,44 @@ for four in ([0, 0, 0, 0], [1, 0, 0, 0]):
     std = math.sqrt(sum((r - mean) ** 2 for r in four) / 3)
     print(four, "->", [round((r - mean) / (std + 1e-4), 2) for r in four])
 
+
 # %% [markdown]
-# Now a real group in which all eight are wrong. Before:
+# Now a real group in which all eight are wrong, one that the teacher can mend. Before:
+
+# %%
+def rescue(i):
+    """The first of the four behaviours' phrases on rollout i that ends right, or None."""
+    said = [parse_guidance(reply) for reply in teacher([request(i, b) for b in BEHAVIOURS])]
+    phrases = [guidance.phrase for guidance in said if guidance]
+    graded = correctness_reward(phrases, [answers[i]] * len(phrases))
+    return next((phrase for phrase, right in zip(phrases, graded) if right), None)
+
+
+all_wrong = [i for i in range(0, len(ids), GROUP) if not rewards[i : i + GROUP].any()]
+lost = next((i for i in all_wrong if eligible[i] and rescue(i)), all_wrong[0])
 
 # %%
 from thinktuning_lite.method.grpo import group_advantages
 
-starts = range(0, len(ids), GROUP)
-lost = next(i for i in starts if not rewards[i : i + GROUP].any() and eligible[i])
 hard = rewards[lost : lost + GROUP]
 print(rows[lost]["question"], "\nRight:", rows[lost]["chain"])
 plots.group_bars(hard.tolist(), group_advantages(hard, GROUP).tolist())
 
 # %% tags=["check"]
-#@title Check: eight equal rewards, no advantage
+#@title Check: eight equal rewards, no advantage; the teacher can mend the first rollout
 assert (group_advantages(hard, GROUP) == 0).all()
+assert smoke() or rescue(lost)  # among few groups there may be none such
 
 # %% [markdown]
 # The teacher comments on rollout 0 (for this example, until one of its four behaviours ends right):
 
 # %%
-four_replies = [parse_guidance(r) for r in teacher([request(lost, b) for b in BEHAVIOURS])]
-phrases = [g.phrase if g else "" for g in four_replies]
-graded = correctness_reward(phrases, [answers[lost]] * 4)
-print(f"{sum(graded):.0f} of 4 behaviours end right; the first that does:")
-print(phrases[graded.index(max(graded))])
+print("attempt:", texts[lost])
+print("teacher:", rescue(lost))
 
 # %%
 rescued = hard.clone()
-rescued[0] = max(graded)
+rescued[0] = float(rescue(lost) is not None)
 first = [True] + [False] * (GROUP - 1)
 plots.group_bars(rescued.tolist(), group_advantages(rescued, GROUP).tolist(), guided=first)
 
