@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from thinktuning_lite.method import policy_teacher, prompts
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
-from thinktuning_lite.method.teacher import GuidanceRequest
+from thinktuning_lite.method.teacher import GuidanceRequest, NoReply
 
 REQUEST = GuidanceRequest("Ana has 5 coins. How many?", "5+2=7. \\boxed{7}", "self-critique")
 
@@ -272,3 +272,16 @@ def test_a_long_common_start_is_handed_over_as_prefix_and_changes_no_reply(tiny_
 
     PolicyTeacher(model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=8)(requests)
     assert prefixes[-1] is None  # too short to be worth it
+
+
+def test_what_is_longer_than_learned_positions_is_refused_before_training_or_gets_no_reply(tokenizer):
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=96, n_embd=32, n_layer=1, n_head=2, eos_token_id=None)
+    model = GPT2LMHeadModel(config)
+    teach = PolicyTeacher(model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=32)
+    short, long = GuidanceRequest("1+1?", "2", "self-critique"), GuidanceRequest("1+1? " * 30, "2", "self-critique")
+    replies = teach([long, short, long])
+    assert replies[1] == teach([short])[0] and isinstance(replies[1], str)
+    assert all(isinstance(r, NoReply) and "96 learned positions" in r.reason for r in (replies[0], replies[2]))
+    for prompt, tokens in ((prompts.INSTRUCT_PROMPT, 8), (prompts.TINY_PROMPT, 96)):
+        with pytest.raises(ValueError, match="96 learned positions.*teacher_max_new_tokens"):
+            PolicyTeacher(model, tokenizer, prompt, max_new_tokens=tokens)

@@ -308,8 +308,8 @@ def test_with_lora_the_default_teacher_costs_no_second_model(build, tiny_folder)
     )  # fmt: skip
     assert trainer.teacher.model is trainer.accelerator.unwrap_model(trainer.model)
     heard = []
-    answer = trainer.teacher._answer
-    trainer.teacher._answer = lambda requests: heard.append((requests, answer(requests))) or heard[-1][1]
+    teach = trainer.teacher
+    trainer.teacher = lambda requests: heard.append((requests, teach(requests))) or heard[-1][1]
     trainer.train()
     assert any(p.abs().max() > 0 for n, p in trainer.model.named_parameters() if "lora_B" in n)
     base = PolicyTeacher(LlamaForCausalLM.from_pretrained(tiny_folder), trainer.processing_class, TINY_PROMPT, 8)

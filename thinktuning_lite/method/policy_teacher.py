@@ -7,9 +7,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from thinktuning_lite.method.inputs import position_limit
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
 from thinktuning_lite.method.sampling import eos_ids_of, sample, shared_prefix
-from thinktuning_lite.method.teacher import GuidanceRequest, encode_inside, split_control_tokens
+from thinktuning_lite.method.teacher import GuidanceRequest, NoReply, encode_inside, split_control_tokens
 
 _CUT = "\U000f1234"  # of the private use area: where a control token's text is encoded in two pieces
 
@@ -23,8 +24,8 @@ class PolicyTeacher:
     once. Control tokens that a question or a response spells are encoded as text.
 
     A template that refuses or drops the system role gets it folded into the first user turn. Raises ValueError when it
-    cannot carry the prompt even so, when there is no chat template or no EOS, and when a PEFT model comes without
-    `use_adapter`.
+    cannot carry the prompt even so, when there is no chat template or no EOS, when a PEFT model comes without
+    `use_adapter`, and when an empty request is already longer than the learned positions of a model that has them.
     """
 
     def __init__(
@@ -51,18 +52,27 @@ class PolicyTeacher:
         self.max_new_tokens, self.batch_size, self.use_adapter = max_new_tokens, batch_size, use_adapter
         self.chat_template_kwargs = chat_template_kwargs or {}
         self._fold = self._must_fold()
+        self.positions = position_limit(model)
+        trouble = self._too_long(len(self._prompt_ids(GuidanceRequest("", "", self._any_behaviour()))))
+        if trouble:
+            raise ValueError(
+                f"{trouble.reason}: allow fewer new tokens (teacher_max_new_tokens), or ask by a shorter prompt"
+            )
 
-    def __call__(self, requests: list[GuidanceRequest]) -> list[str]:
-        """The replies, one text each, in order."""
-        replies: list[str] = []
+    def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
+        """One text for each request, in order; NoReply for one that is longer than the model's positions."""
+        prompts = [self._prompt_ids(r) for r in requests]
+        replies: list[str | NoReply] = [self._too_long(len(p)) for p in prompts]
+        fitting = [i for i, trouble in enumerate(replies) if trouble is None]
         speaking_base = hasattr(self.model, "disable_adapter") and not self.use_adapter
         with self.model.disable_adapter() if speaking_base else nullcontext():
-            for i in range(0, len(requests), self.batch_size):
-                replies += self._answer(requests[i : i + self.batch_size])
+            for start in range(0, len(fitting), self.batch_size):
+                batch = fitting[start : start + self.batch_size]
+                for i, reply in zip(batch, self._answer([prompts[i] for i in batch]), strict=True):
+                    replies[i] = reply
         return replies
 
-    def _answer(self, requests: list[GuidanceRequest]) -> list[str]:
-        prompts = [self._prompt_ids(r) for r in requests]
+    def _answer(self, prompts: list[list[int]]) -> list[str]:
         ids = sample(
             self.model,
             prompts,
@@ -73,6 +83,15 @@ class PolicyTeacher:
             prefix=shared_prefix(prompts),
         )
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    def _too_long(self, tokens: int) -> NoReply | None:
+        needed = tokens + self.max_new_tokens
+        if self.positions is None or needed <= self.positions:
+            return None
+        return NoReply(
+            f"the teacher's model has {self.positions} learned positions, and a prompt of {tokens} tokens with a reply of "
+            f"{self.max_new_tokens} needs {needed}"
+        )
 
     def _prompt_ids(self, request: GuidanceRequest) -> list[int]:
         messages = self.prompt.messages(request.question, request.response, request.behaviour)
@@ -90,10 +109,12 @@ class PolicyTeacher:
             **self.chat_template_kwargs,
         )
 
+    def _any_behaviour(self) -> str | None:
+        return self.prompt.behaviours[0].name if self.prompt.behaviours else None
+
     def _must_fold(self) -> bool:
         """Whether the template needs the system prompt in the user turn; ValueError when it cannot carry it at all."""
-        behaviour = self.prompt.behaviours[0].name if self.prompt.behaviours else None
-        messages = self.prompt.messages("Is this the question?", "This is the response.", behaviour)
+        messages = self.prompt.messages("Is this the question?", "This is the response.", self._any_behaviour())
         trouble: list[str] = []
         for fold in (False, True):
             try:
