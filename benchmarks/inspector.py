@@ -57,7 +57,7 @@ def timed(call: Callable[[], object]) -> tuple[object, dict[str, float]]:
 
 def resident() -> float:
     """Megabytes this process holds now; Linux only."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def median(samples: list[dict[str, float]]) -> dict[str, float]:
