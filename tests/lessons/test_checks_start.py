@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -103,3 +104,15 @@ def test_an_answer_that_exits_ends_neither_the_cell_nor_the_kernel():
 
 def interrupted(p: float, n: int) -> float:
     raise KeyboardInterrupt
+
+
+def test_in_a_notebook_exit_does_not_end_the_kernel(monkeypatch: pytest.MonkeyPatch):
+    import IPython
+
+    asked: list[str] = []
+    shell = SimpleNamespace(ask_exit=lambda: asked.append("the kernel ends"))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    result = start.seen_once(lambda p, n: shell.ask_exit())  # what `exit()` does there
+    assert not result.passed and "SystemExit" in result.message and asked == []
+    shell.ask_exit()  # outside a check it is what it was
+    assert asked == ["the kernel ends"]

@@ -5,7 +5,9 @@ One module a notebook; none raises on a wrong answer, so that a notebook runs to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -40,7 +42,8 @@ def exercise(check: Callable[..., Result]) -> Callable[..., Result]:
         if any(a is None or a is ... for a in answers):
             return hint("Not solved yet: replace the `...` with your answer.")
         try:
-            return check(*answers)
+            with _exit_raises():
+                return check(*answers)
         except (
             Exception,
             SystemExit,
@@ -48,3 +51,21 @@ def exercise(check: Callable[..., Result]) -> Callable[..., Result]:
             return hint(f"Your code raised {type(error).__name__}: {error}")
 
     return safe
+
+
+@contextmanager
+def _exit_raises() -> Iterator[None]:
+    """Make `exit()` raise SystemExit, as in plain Python; in a notebook it would end the kernel soon after the cell."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        yield
+        return
+
+    def refuse() -> None:
+        raise SystemExit("exit() was called")
+
+    asked, shell.ask_exit = shell.ask_exit, refuse
+    try:
+        yield
+    finally:
+        shell.ask_exit = asked
