@@ -21,7 +21,7 @@ from thinktuning_lite.evaluation.statistics import (
     proportion_interval,
     verdict,
 )
-from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.grading import canonical_form
 
 # --- pass@k, maj@k ------------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ def test_majority():
     assert majority([None, None, "7"]) == "7"  # no vote for nothing
     assert majority([None, None]) is None
     assert majority([]) is None
-    assert majority(["5", "1/2", "0.5", "5", "\\frac{1}{2}"], is_correct) == "1/2"
+    assert majority(["5", "1/2", "0.5", "5", "\\frac{1}{2}"], canonical_form) == "1/2"
 
 
 # --- one method ---------------------------------------------------------------------------------------------

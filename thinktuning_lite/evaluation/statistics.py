@@ -6,7 +6,8 @@ seeds they are (seeds, questions), every seed on the same questions. scipy and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,18 +33,16 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return float(stats.hypergeom.sf(0, n, right, k))
 
 
-def majority(answers: Sequence[str | None], same: Callable[[str, str], bool] = str.__eq__) -> str | None:
+def majority(answers: Sequence[str | None], form: Callable[[str], Hashable] = str) -> str | None:
     """The answer stated most often, a tie going to the one stated first; None when nothing is stated.
 
-    `same` says whether two texts are one answer (`rewards.is_correct`: 1/2 and 0.5). No vote is cast for "no answer".
+    Answers with one `form` are one answer (`grading.canonical_form`: 1/2 and 0.5), which is shown as it was stated first.
+    No vote is cast for "no answer".
     """
-    votes: dict[str, int] = {}
-    for answer in answers:
-        if answer is None:
-            continue
-        kept = answer if answer in votes else next((v for v in votes if same(answer, v)), answer)
-        votes[kept] = votes.get(kept, 0) + 1
-    return max(votes, key=votes.__getitem__) if votes else None
+    stated = [answer for answer in answers if answer is not None]
+    forms = [form(answer) for answer in stated]
+    votes = Counter(forms)  # counts in order of first sight, so a tie goes to the one stated first
+    return stated[forms.index(max(votes, key=votes.__getitem__))] if votes else None
 
 
 # --- one method ---------------------------------------------------------------------------------------------

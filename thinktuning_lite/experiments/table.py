@@ -28,7 +28,7 @@ from thinktuning_lite.experiments import runs as runs_module
 from thinktuning_lite.experiments.commands import table_parser
 from thinktuning_lite.experiments.methods import DEFAULT, METHODS, REFERENCE, VOTES, Method, Plan, Trained
 from thinktuning_lite.method.files import read_json, write_json
-from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.grading import canonical_form, is_correct
 
 SAMPLES = 4  # at T=1, for pass@1 sampled, maj@4 and pass@4
 SAMPLED_QUESTIONS = 75  # of each benchmark; greedy answers and self-consistency are on all of them
@@ -100,7 +100,7 @@ def evaluate_method(
 
 def _vote(record: Record) -> Record:
     """The majority as one answer; its length is that of all samples together, which is what it cost."""
-    winner = statistics.majority(record.answers, is_correct)
+    winner = statistics.majority(record.answers, canonical_form)
     shown = record.responses[record.answers.index(winner)] if winner is not None else record.responses[0]
     right = is_correct(winner, record.doc["answer"])
     return replace(record, responses=[shown], answers=[winner], correct=[right], lengths=[sum(record.lengths)])
@@ -114,7 +114,7 @@ def summarise(records: list[Record]) -> dict[str, Any]:
     return {
         "samples": k,
         "right": [sum(r.correct) for r in records],
-        "majority": [int(is_correct(statistics.majority(r.answers, is_correct), r.doc["answer"])) for r in records],
+        "majority": [int(is_correct(statistics.majority(r.answers, canonical_form), r.doc["answer"])) for r in records],
         "length": [round(sum(r.lengths) / k, 2) for r in records],
         "no_answer": sum(r.answers.count(None) for r in records) / len(texts),
         "behaviours": {name: sum(name in s for s in shown) / len(texts) for name in behaviours.DETECTORS},

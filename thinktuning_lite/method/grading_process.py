@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from cmath import isfinite
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -73,23 +74,28 @@ def _verify(answer: str, gold: str) -> bool:
 
     stated, wanted = _expressions(answer), _expressions(gold)
     close = _close(stated[0], wanted[0]) if stated and wanted else None
-    if close is not None and _has_decimal(stated[0], wanted[0]):
-        return close
+    if close and _has_decimal(stated[0], wanted[0]) and not wanted[0].free_symbols:
+        return True
     return close is not False and verify(wanted, stated, timeout_seconds=None)
 
 
 def _close(a: Any, b: Any) -> bool | None:
-    """Whether two values, or tuples or sets of values, differ by a millionth at most; `None` if they are neither.
+    """Whether two values, or tuples or sets of values, differ by a millionth at most; `None` if that cannot be said.
+
+    Values of formulas are those at fixed values of their variables.
 
     math-verify compares to a number of decimal places, below which it finds every two values equal.
     """
-    from sympy import Expr, FiniteSet, N, Tuple
+    from sympy import Expr, FiniteSet, Symbol, Tuple
 
     if isinstance(a, Expr) and isinstance(b, Expr):
-        if a.free_symbols or b.free_symbols or not (a.is_number and b.is_number):
+        if isinstance(a, Symbol) or isinstance(b, Symbol):
+            return None  # perhaps words, which math-verify compares letter by letter
+        try:
+            x, y = _value(a), _value(b)
+        except (TypeError, ValueError):  # a function that is only a name, f(x)
             return None
-        x, y = complex(N(a, 20)), complex(N(b, 20))
-        return abs(x - y) <= TOLERANCE * max(abs(x), abs(y))
+        return abs(x - y) <= TOLERANCE * max(abs(x), abs(y)) if isfinite(x) and isfinite(y) else None
     if not isinstance(a, (FiniteSet, Tuple)) or not isinstance(b, (FiniteSet, Tuple)) or len(a.args) != len(b.args):
         return None
     if isinstance(a, FiniteSet) != isinstance(b, FiniteSet) or None in map(_size, (*a.args, *b.args)):
@@ -119,17 +125,24 @@ def _key(answer: str) -> str:
     return "; ".join(sorted(_fingerprint(e) for e in expressions))
 
 
-def _fingerprint(expression: Any) -> str:
-    """Equal for equal expressions: values to six digits, variables standing for fixed numbers, parts of sets sorted."""
+def _value(expression: Any) -> complex:
+    """Of a formula, its variables standing for fixed numbers that no sensible answer holds."""
     from zlib import crc32
 
-    from sympy import Eq, Expr, FiniteSet, MatrixBase, N, Symbol, cbrt, prime
+    from sympy import N, cbrt, prime
+
+    values = {s: cbrt(prime(2 + crc32(s.name.encode()) % 9973)) / 7 for s in expression.free_symbols}
+    return complex(N(expression.subs(values).doit() if values else expression, 20))
+
+
+def _fingerprint(expression: Any) -> str:
+    """Equal for equal expressions: values to six digits, variables standing for fixed numbers, parts of sets sorted."""
+    from sympy import Eq, Expr, FiniteSet, MatrixBase, Symbol
 
     if isinstance(expression, Eq) and isinstance(expression.lhs, Symbol):
         expression = expression.rhs  # x = 5 states 5
     if isinstance(expression, Expr):
-        values = {s: cbrt(prime(2 + crc32(s.name.encode()) % 9973)) / 7 for s in expression.free_symbols}
-        value = complex(N(expression.subs(values).doit(), 20))
+        value = _value(expression)
         return f"{value.real:.6g}" if abs(value.imag) < 1e-12 * abs(value) or not value.imag else f"{value:.6g}"
     parts = [
         _fingerprint(part) for part in (expression.flat() if isinstance(expression, MatrixBase) else expression.args)

@@ -20,7 +20,7 @@ from datasets import Dataset, load_dataset
 from thinktuning_lite.classroom.sample import load_tiny_set
 from thinktuning_lite.evaluation.statistics import majority
 from thinktuning_lite.method.answers import extract_answer, extract_choice, extract_yes_no, gsm8k_gold
-from thinktuning_lite.method.grading import is_correct
+from thinktuning_lite.method.grading import canonical_form, is_correct
 
 FOLDER = "THINKTUNING_DATA"
 LETTERS = "ABCDEFGHIJ"
@@ -163,7 +163,7 @@ def grade(doc: Row, results: list[list[str | None]]) -> dict[str, float]:
     right = [is_correct(answer, doc["answer"]) for answer in stated]
     return {
         "pass@1": sum(right) / len(right),
-        "maj@k": float(is_correct(majority(stated, is_correct), doc["answer"])),
+        "maj@k": float(is_correct(majority(stated, canonical_form), doc["answer"])),
         "pass@k": float(any(right)),
         "no_answer": stated.count(None) / len(stated),
     }
