@@ -26,8 +26,8 @@ _TEXT_START = re.compile(r"\s*\(?[A-Z0-9][).:]")
 _TAGS = re.compile(r"</?[a-zA-Z_]{1,20}>")
 _HEADING = re.compile(r"^[ \t]*(#{1,6})[ \t]*(.*)$", re.MULTILINE)
 _LABEL_LINE = re.compile(
-    r"^[ \t]*(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*$"
-    r"|^[ \t]*(?:A|Conclusion|Verdict|Final verdict|In conclusion|Final|Solution)[ \t]*:[ \t]*(?=\(?[A-Z0-9]\)|(?i:yes|no|true|false)\b)",
+    r"^[ \t§]*(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*$"
+    r"|^[ \t§]*(?:A|Conclusion|Verdict|Final verdict|In conclusion|Final|Solution)[ \t]*:[ \t]*(?=\(?[A-Z0-9]\)|[A-J]\W*$|(?i:yes|no|true|false)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 _LABEL_WORD = re.compile(r"[Aa]nswer|ANSWER|[Cc]onclusion|[Vv]erdict|Final|Solution:|A\s*:")
@@ -48,7 +48,9 @@ def clean_text(text: str) -> str:
     if "*" in text or "`" in text:
         text = re.sub(r"[*`]+", "", text)
     if "#" in text:
-        text = _HEADING.sub(lambda m: f"answer: {m[2]}" if len(m[1]) == 4 and _SHORT.fullmatch(m[2]) else m[2], text)
+        text = _HEADING.sub(
+            lambda m: f"answer: {m[2]}" if len(m[1]) == 4 and _SHORT.fullmatch(m[2]) else f"§ {m[2]}", text
+        )
     return _LABEL_LINE.sub("answer: ", text) if _LABEL_WORD.search(text) else text
 
 
@@ -56,7 +58,7 @@ def _formula(match: re.Match[str]) -> str:
     content = next(group for group in match.groups() if group is not None)
     if match[1] is not None and _PROSE.search(content):
         return match[0]  # two amounts of money, not a formula
-    if _LONE_KEY.fullmatch(content):
+    if _LONE_KEY.fullmatch(content) or _SHORT.fullmatch(content):
         return re.sub(r"\\[a-z]+", "", content).strip(" {}")
     start = _TEXT_START.match(content)
     return (start[0] if start else "") + FORMULA
@@ -66,14 +68,14 @@ def _formula(match: re.Match[str]) -> str:
 
 _HEDGE = (
     r"(?:\s*,?\s*(?:(?!unlikely|hardly|scarcely)[a-z]{2,}ly|likely|indeed|therefore|thus|hence|then|just|also|still|in fact|"
-    r"of course|to be|most|best|given by|represented by|found in|a|an|definite|resounding|clear|firm|strong|simple)\b,?){0,4}"
+    r"of course|to be|most|best|given by|represented by|found in|(?:an?\s+)?(?:definite|resounding|clear|firm|strong|simple))\b,?){0,4}"
 )
 _NOUN = r"(?:\s*(?:the\s+)?(?:following\s+)?(?:answer\s+)?(?:option|choice|letter|answer|statement|item)\b)?"
-_AROUND = r"[\s\"'“”‘(\[{:_]{0,12}"
+_AROUND = r"[\s\"'“”‘(\[{:_§]{0,12}"
 _IS = r"(?:is|are|was|(?:would|must|should|will|has to|have to|seems to|appears to|ought to) be)\b"
 _LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(65, 91)})  # keeps every position, unlike str.lower
 _ANCHOR = re.compile(
-    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choose|select|pick\b|go (?:with|for)|opt for|say|correspond|match|leav|letter:)"
+    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choose|select|pick\b|go (?:with|for)|opt for|say|which is\b|correspond|match|leav|letter:)"
 )
 _THING = re.compile(
     # the answer ... is; no second "is" between (it would be about something else)
@@ -86,7 +88,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_LABEL = re.compile(
-    r"(?:^|[\n.;,!)>\]]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
+    r"(?:^|[\n.;,!)>\]§]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
     re.IGNORECASE,
 )
 _BEFORE_OPTION_LABEL = re.compile(r"\b(?:final|correct|best|right|chosen)(?:\s+answer)?\s*$", re.IGNORECASE)
@@ -95,7 +97,7 @@ _CHOOSE = re.compile(
 )
 _BEFORE_CHOOSE = re.compile(r"\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must)?\s+$", re.IGNORECASE)
 _LEADS_TO = re.compile(
-    rf"(?:corresponds?\s+to|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
+    rf"(?:corresponds?\s+to|which\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
     re.IGNORECASE,
 )
 

@@ -86,57 +86,11 @@ _UNIT |= {spelling + "s": unit for spelling, unit in _UNIT.items() if len(spelli
 _VARIABLES = frozenset("acdfknjtvw")
 # Words after a number that are no unit: they change its value, or join it to something else.
 _NO_UNIT = frozenset(
-    [
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "squared",
-        "cubed",
-        "factorial",
-        "pi",
-        "or",
-        "and",
-        "not",
-        "to",
-        "mod",
-        "modulo",
-        "times",
-        "plus",
-        "minus",
-        "over",
-        "choose",
-        "sqrt",
-        "sin",
-        "cos",
-        "tan",
-        "log",
-        "ln",
-        "base",
-        "twice",
-        "double",
-        "triple",
-        "is",
-        "but",
-        "more",
-        "less",
-        "least",
-        "most",
-        "than",
-        "either",
-        "between",
-        "negative",
-        "root",
-        "power",
-        "if",
-        "from",
-        "versus",
-        "vs",
-        "else",
-        "maybe",
-    ]
+    (
+        "half halves halved third thirds quarter quarters squared cubed doubled tripled double twice triple factorial pi "
+        "or and not to mod modulo times plus minus over choose sqrt sin cos tan log ln base is but more less least most than "
+        "either between negative root power if from versus vs else maybe"
+    ).split()
 )
 _NUMBER = re.compile(
     rf"""
@@ -158,6 +112,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_SPACED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
 _BASED = re.compile(r"(?P<digits>-?[0-9A-Fa-f]+)_\{?(?:\\text\{)?\s*(?P<base>[0-9]+|[a-z]+)\s*\}{0,2}")
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 _BASES |= {"ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"}
@@ -201,6 +156,8 @@ def parse_number(text: str) -> Number | None:
     whole_text = TEXT_COMMAND.fullmatch(text)
     text = plain_latex(whole_text["text"] if whole_text else text)
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
+    if _SPACED.fullmatch(text):
+        text = text.replace(" ", "")
     if text.count("=") and not re.search(r"[<>]|\\n?eq?\b|\\[lg]e", text):
         return _right_side([unwrapped(side) for side in text.split("=")])
     return _single_number(text)
@@ -255,7 +212,8 @@ def _based(text: str) -> Number | None:
     base = _BASES.get(match["base"], match["base"])
     if not base.isdigit() or not 2 <= int(base) <= 36:
         return None
-    return Number(int(match["digits"], 16), base=base)  # the digits, read alike on both sides
+    digits = match["digits"]  # compared as they stand; those with letters equal no number without
+    return Number(int(digits) if digits.lstrip("-").isdecimal() else Fraction(2 * int(digits, 36) + 1, 2), base=base)
 
 
 def _clock(text: str) -> Number | None:
@@ -309,6 +267,8 @@ def _read_tail(tail: str) -> tuple[str, list[str], bool] | None:
     tail = _ORDINAL.sub(" ", tail, count=1) if _ORDINAL.match(tail) else tail
     degrees = _DEGREES.search(tail)
     tail = _DEGREES.sub(" ", tail)
+    if tail.lstrip().startswith("^"):
+        return None  # a power
     is_text = TEXT_COMMAND.search(tail) is not None
     tail = _EXPONENT.sub(" ", without_text_commands(_PER.sub(r"\1 per \2", tail))).strip()
     if not tail:

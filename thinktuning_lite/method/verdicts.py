@@ -45,7 +45,7 @@ def _verdict_patterns(key: str) -> tuple[str, str]:
     end = r"(?=\s*(?:[.,;!]|$|\n|because\b|since\b|one\b))"
     backward = (
         rf"(?:{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
-        rf"|(?<![\w(.])({key})\s+(?:{verdict}|(?i:is\s+(?:correct|right)){end})"
+        rf"|(?:^|[.,;:!?\n]\s*|\b(?i:so|thus|hence|therefore|that|and|but|think|believe)\s+)({key})\s+(?:{verdict}|(?i:is\s+(?:correct|right)){end})"
         # "Option C is correct", but not "option C is correct in that"
         rf"|(?:{named}|(?i:so|thus|therefore|hence),?\s+({key}))\s+(?i:is\s+(?:the\s+)?(?:correct|right|best|true)){end})"
     )
@@ -62,13 +62,13 @@ def _verdict_patterns(key: str) -> tuple[str, str]:
 def _keys(letters: str) -> _Keys:
     key = f"[{re.escape(letters)}]"
     # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
-    bare = rf"(?![\w'’{FORMULA}(])(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
+    bare = rf"(?![\w’{FORMULA}(]|'\w)(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
     lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
     value = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
     joined = rf"[\s)\]}}$\"']*(?:,?\s*(?i:and/or|or|and)\b|&|/|,)[\s(\[$\"']*(?i:option\s+|choice\s+)?({key})(?![\w'’])(?!(?<=[AI])\s+[a-z])"
     listed = rf"[(\[]({key})[)\]]|(?<![\w(])({key})\)|[,;]\s*({key})[.:]\s"
     line = rf"[ \t(\[]*(?:(?i:option|choice)\s+)?({key})(?:[).:\]]|[ \t]*$)"
-    alone = rf"[^\w\n]*({key})(?:[^\w\n]*|(?:\)|\.(?!\w))(?!\s*(?i:is|or|and)\b)[^\n]*)"
+    alone = rf"[^\w\n§]*(?:(?i:option|choice|answer)\s+\(?)?({key})(?:[^\w\n]*|(?:\)|\.(?!\w))(?!\s*(?i:is|or|and)\b)[^\n]*)"
     box = (
         r"\W*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*(?:option\s+|choice\s+)?)?\W*"
         rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+(?:because|since|as|is)\b.*)"
@@ -149,7 +149,9 @@ _STOP = re.compile(
 
 def _names_another(behind: str, key: str, keys: _Keys) -> bool:
     """Whether a key is followed by another one, before the sentence goes on to something else."""
-    label = re.match(r"[\s)\]}\"'.:]*", behind)[0]
+    label = re.match(r"[)\]}\"':]*\.?[ \t]*", behind)[0]
+    if "." in label and (label[0] in ")]" or keys.line.match(behind, len(label))):
+        return False  # the sentence ends with the key
     stop = _STOP.search(behind, len(label))
     region = behind[: stop.start() if stop else len(behind)]
     if (joined := keys.joined.match(behind)) and joined[1] != key:
@@ -161,7 +163,11 @@ def _names_another(behind: str, key: str, keys: _Keys) -> bool:
         return listed[1] != key
     below = re.match(r"[)\].: \t][^\n]*\n\s*", behind)  # options, one on each line
     other = keys.line.match(behind, below.end()) if below else None
-    return other is not None and other[1] != key and other[1] > key and "." not in behind[: below.end()].rstrip()[-1:]
+    if other is None or other[1] <= key or behind[: below.end()].rstrip().endswith("."):
+        return False
+    return (
+        re.match(r"[^\n]*\b(?:is|are|was|because|not)\b", behind[other.end() :]) is None
+    )  # "(D) is too hot" lists nothing
 
 
 def _choice_alone(text: str, letters: str, keys: _Keys, whole: bool) -> Found | None:
@@ -197,7 +203,7 @@ _YES_NO_BOX = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BOTH = re.compile(r"[\s\"',]*(?:and|or|/|and/or)\s*[\"']?(?:yes|no|true|false)\b", re.IGNORECASE)
-_SO = r"(?:so|thus|therefore|hence|overall|in\s+conclusion|in\s+short|ultimately|to\s+conclude|finally|conclusion)"
+_SO = r"(?:so|thus|therefore|hence|overall|in\s+conclusion|in\s+short|ultimately|to\s+conclude|finally|conclusion|(?:based\s+on|given|considering)[^,.]{0,50},)"
 _CLOSING_SO = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*{_SO}\s*[,:]?\s+{_WORD}\s*,[^.!?]*\W*", re.IGNORECASE)
 _CLOSING_WORD = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*(?:{_SO}\s*[,:]?\s+)?{_WORD}[^\w]*", re.IGNORECASE)
 _BOTH_FIRST = re.compile(_WORD + _BOTH.pattern, re.IGNORECASE)
@@ -219,6 +225,8 @@ def yes_no_in_words(part: str) -> Found | None:
         return None
     text = clean_text(part[-MAX_READ_CHARS:])
     for frame in find_frames(text):
+        if text.startswith(("statement", "Statement"), frame.start):
+            continue  # "the first statement is false" is a step
         value = _YES_NO.match(text, frame.end)
         both = _BOTH_FIRST.match(text, frame.end)
         end = value.end() if value else frame.end
