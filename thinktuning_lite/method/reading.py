@@ -9,9 +9,10 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
-MAX_BOX_CHARS = 2000
-MAX_BOXES = 32  # the last so many are looked at
+MAX_BOX_CHARS = 1200
+MAX_BOXES = 16  # the last so many are looked at
 MAX_MARKERS = 32
+MAX_WORDS = 500
 
 _THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>|<\|end_of_thought\|>|◁/think▷", re.IGNORECASE)
 _THOUGHT_TAG = re.compile(
@@ -20,11 +21,12 @@ _THOUGHT_TAG = re.compile(
 _TURN_END = re.compile(
     r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|end|eom_id|start_header_id)\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>|<\|EOT\|>"
 )
-# A line that opens another problem, or another speaker's turn.
-_NEXT_QUESTION = re.compile(
-    r"\n[ \t]*[*#]{0,6}[ \t]*(?:(?:(?:Next|New|Another|Follow-up|Example)[ \t]+)?(?:Question|Problem|Exercise|Example|Q)\b[^\n]{0,10}:"
-    r"|(?:Human|User|Instruction|Input|USER|Student)[ \t]*:|#{2,4}[ \t]*(?:Instruction|Question|Problem|Input)\b|\[Question\]|<question>)"
+# A line that opens another problem, or another speaker's turn. Found by its word first: lines are many, such words few.
+_NEXT_WORD = re.compile(
+    r"(?:Question|Problem|Exercise|Example|\bQ)\b[^\n]{0,10}:|(?:Human|User|USER|Instruction|Input|Student)[ \t]*:"
+    r"|Instruction\b|\[Question\]|<question>"
 )
+_LINE_START = re.compile(r"\n[ \t]*[*#]{0,6}[ \t]*(?:(?:Next|New|Another|Follow-up)[ \t]+)?$")
 _FENCE = re.compile(r"```[ \t]*([a-zA-Z+#]*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _LANGUAGE = frozenset(
     [
@@ -99,8 +101,12 @@ def question_ends(part: str) -> list[int]:
 
     The first of these texts that states something is the answer; what follows it is a run-on.
     """
-    starts = [match.start() for match in islice(_NEXT_QUESTION.finditer(part), MAX_MARKERS)]
-    return [*starts, len(part)]
+    starts: list[int] = []
+    for word in islice(_NEXT_WORD.finditer(part), MAX_WORDS):
+        line = _LINE_START.search(part, max(0, word.start() - 40), word.start())
+        if line is not None and (not word[0].startswith("Instruction") or "#" in line[0] or word[0].endswith(":")):
+            starts.append(line.start())
+    return [*starts[:MAX_MARKERS], len(part)]
 
 
 def is_answer_box(content: str) -> bool:
