@@ -173,7 +173,7 @@ def _signed(part: str, box: Box) -> str:
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*", re.IGNORECASE)
 _NUMBERED = re.compile(r"[0-9]+(?:[:)]|\.[ \t]+\S)")
 _LEADING = re.compile(
-    rf"-?\s*(?:\\?[$£€]\s*)?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?\\?%)?(?=$|[\s.,;:!?)a-zA-Z°])(?![.,][0-9]|[eE][+-]?[0-9])"
+    rf"-?\s*(?:\\?[$£€]\s*)?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?\\?%)?(?=$|[\s.,;:!?)])(?![.,][0-9]|[eE][+-]?[0-9])"
 )
 _FORMULA = re.compile(r"\\[a-zA-Z]|[({\[]|[a-zA-Z](?:\([a-z]\))?\s*=|[^\x00-\x7f]*[√π½]|-\\|10\^")
 _CHANGES_VALUE = re.compile(

@@ -85,9 +85,7 @@ def _keys(letters: str) -> _Keys:
 def choice_in_box(content: str, letters: str) -> Found | None:
     """The key that a box holds, alone or before its option; `None` if what it holds is no key."""
     keys = _keys(letters)
-    content = re.sub(
-        r"\\(?:bf|mathbf|mathrm|boldsymbol)\b|[{}$]|\\[,;! ]", " ", TEXT_COMMAND.sub(r" \g<text> ", content)
-    )
+    content = re.sub(r"\\(?:text[a-z]*|mbox|mathbf|mathrm|bf|boldsymbol)(?![a-zA-Z])|[{}$]|\\[,;! ]", " ", content)
     content = content.replace("*", "").replace("\\", " ").strip()
     match = keys.box.fullmatch(content)
     if match is None:
