@@ -9,13 +9,19 @@ JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-browser lab bench table quote badges clean
+.PHONY: run test lint test-browser lab bench table quote badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1 tests
+	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --nbmake --nbmake-timeout=900 notebooks
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check thinktuning_lite tests benchmarks
+	$(BIN)/mypy
 
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"

@@ -80,10 +80,10 @@ class Run:
             prompt_tokens=self.max_prompt_tokens, completion_tokens=c.max_completion_length,
             quantization=self.quantization_on(machine), rank=self.lora_rank, dtype=computes,
             optimizer=c.optim.value, checkpointing=c.gradient_checkpointing,
-            teacher="none" if not c.guided_fraction else "elsewhere" if self.teacher else alone,
+            teacher="none" if not c.guides else "elsewhere" if self.teacher else alone,
             teacher_tokens=c.teacher_max_new_tokens, guided_tokens=self._guided_tokens(c), at_a_time=c.rollouts_at_a_time,
             teacher_prompt_tokens=100 if self.is_tiny else 1024,
-            guided=max(1, round(c.guided_fraction * c.num_generations)), device=machine.device,
+            guided=max(1, round(max(c.guided_fraction, c.guided_fraction_end or 0.0) * c.num_generations)), device=machine.device,
         )  # fmt: skip
 
     @staticmethod
