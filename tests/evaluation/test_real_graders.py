@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from thinktuning_lite.method import grading, grading_process, plain_numbers
-from thinktuning_lite.method.answers import extract_answer, extract_boxed, extract_choice, extract_hashes, gsm8k_gold
+from thinktuning_lite.method.answers import (
+    extract_answer,
+    extract_boxed,
+    extract_choice,
+    extract_hashes,
+    extract_yes_no,
+    gsm8k_gold,
+)
 from thinktuning_lite.method.grading import is_correct
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -177,3 +184,29 @@ def test_extraction_cases_of_other_graders():
     cases = [case for case in rows("grader_cases/extraction.jsonl") if not case["kind"].startswith("jfinqa")]
     failed = {case["id"].removeprefix("extraction_cases-") for case in cases if not extraction_agrees(case)}
     assert (len(cases), failed) == (39, set(EXTRACTION_DISAGREEMENTS))
+
+
+# --- this project's own smallest inputs ---------------------------------------------------------------------
+
+# Rows whose verdict is "ambiguous", as `grading`'s head decides them: a clock time is no number, a base left out is the
+# gold's, order counts only when the gold says so, decimals equal no fraction but do equal a root to six digits, and
+# sin 30 degrees is work.
+DECIDED = {"2:00": False, "{52}": True, "(3,2,1)": True, "(5,3,7)": True, "0.3333": False, "1.732": True, "sin": False}
+
+
+def outcome(case: dict) -> object:
+    if case["task"] == "choice":
+        return extract_choice(case["text"], case["choices"])
+    if case["task"] == "yesno":
+        return extract_yes_no(case["text"])
+    return is_correct(extract_answer(case["text"]), case["gold"])
+
+
+def test_all_94_minimal_cases_are_as_their_verdict_says():
+    cases = rows("grader_cases/minimal_2026-11.jsonl")
+    assert len(cases) == 94
+    clear = [case for case in cases if case["verdict"] != "ambiguous"]
+    assert [case for case in clear if outcome(case) != case["expected"]] == []
+    decided = {case["text"]: outcome(case) for case in cases if case["verdict"] == "ambiguous"}
+    assert len(decided) == len(DECIDED) == 7
+    assert all(decided[text] is right for part, right in DECIDED.items() for text in decided if part in text)
