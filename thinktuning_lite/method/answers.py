@@ -190,8 +190,8 @@ def _after_hashes(text: str, start: int) -> tuple[str, int] | None:
     if label is not None:
         content = content[label.end() :]
         if not content:  # "#### Answer", and the answer on the next line
-            below = re.compile(r"\s*([^\n]{0,500})").match(text, end)
-            content, end = _unmarked(below[1]), below.end()
+            below = re.compile(r"\s*([^\n]{1,500})").match(text, end)
+            content, end = (_unmarked(below[1]), below.end()) if below else ("", end)
             if parse_number(content) is None:
                 return None
     if not content or _NUMBERED.match(content):

@@ -98,9 +98,9 @@ def _close(a: Any, b: Any) -> bool | None:
         return abs(x - y) <= TOLERANCE * max(abs(x), abs(y)) if isfinite(x) and isfinite(y) else None
     if not isinstance(a, (FiniteSet, Tuple)) or not isinstance(b, (FiniteSet, Tuple)) or len(a.args) != len(b.args):
         return None
-    if isinstance(a, FiniteSet) != isinstance(b, FiniteSet) or None in map(_size, (*a.args, *b.args)):
+    if isinstance(a, FiniteSet) != isinstance(b, FiniteSet) or None in [_size(part) for part in (*a.args, *b.args)]:
         return None
-    both = [sorted(side.args, key=_size) if isinstance(side, FiniteSet) else side.args for side in (a, b)]
+    both = [sorted(side.args, key=float) if isinstance(side, FiniteSet) else side.args for side in (a, b)]
     parts = [_close(x, y) for x, y in zip(*both, strict=True)]
     return False if False in parts else None
 

@@ -73,8 +73,13 @@ def _keys(letters: str) -> _Keys:
         r"\W*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*(?:option\s+|choice\s+)?)?\W*"
         rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+(?:because|since|as|is)\b.*)"
     )
+    backward, closing = _verdict_patterns(key)
     return _Keys(
-        *(re.compile(p) for p in (value, *_verdict_patterns(key), joined, listed)),
+        re.compile(value),
+        re.compile(backward),
+        re.compile(closing),
+        re.compile(joined),
+        re.compile(listed),
         re.compile(line, re.MULTILINE),
         re.compile(rf"[\s(]{key}[).]"),
         re.compile(alone),
@@ -139,6 +144,7 @@ def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
     return None
 
 
+_LABEL_END = re.compile(r"[)\]}\"':]*\.?[ \t]*")
 _STOP = re.compile(
     r"[.!?](?=\s|$)|\n|;|\b(?:because|since|as|which|while|whereas|not|rather|instead|over|unlike|but|both|all|neither|none|so|if|where|than|"
     r"compared)\b|,\s+(?:it|this|that|the|we|I)\b",
@@ -147,7 +153,7 @@ _STOP = re.compile(
 
 def _names_another(behind: str, key: str, keys: _Keys) -> bool:
     """Whether a key is followed by another one, before the sentence goes on to something else."""
-    label = re.match(r"[)\]}\"':]*\.?[ \t]*", behind)[0]
+    label = behind[: _LABEL_END.match(behind).end()]  # type: ignore[union-attr]  # matches nothing, too
     if "." in label and (label[0] in ")]" or keys.line.match(behind, len(label))):
         return False  # the sentence ends with the key
     stop = _STOP.search(behind, len(label))
@@ -161,7 +167,7 @@ def _names_another(behind: str, key: str, keys: _Keys) -> bool:
         return listed[1] != key
     below = re.match(r"[)\].: \t][^\n]*\n\s*", behind)  # options, one on each line
     other = keys.line.match(behind, below.end()) if below else None
-    if other is None or other[1] <= key or behind[: below.end()].rstrip().endswith("."):
+    if below is None or other is None or other[1] <= key or behind[: below.end()].rstrip().endswith("."):
         return False
     return (
         re.match(r"[^\n]*\b(?:is|are|was|because|not)\b", behind[other.end() :]) is None
