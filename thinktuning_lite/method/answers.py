@@ -94,7 +94,8 @@ def extract_answer(text: str, *, allow_last_number: bool = False) -> str | None:
     The order of decisions is in the module's head. With `allow_last_number` a text that has neither yields its last
     bare number, which is a guess.
     """
-    answer = _first_stated(text, _number_or_formula)
+    may_state = "####" in text or "boxed" in text or "fbox" in text
+    answer = _first_stated(text, _number_or_formula) if may_state else None
     if answer is None and allow_last_number:
         return extract_last_number(counted_part(text)[1])
     return answer
@@ -188,7 +189,7 @@ def _after_hashes(text: str, start: int) -> tuple[str, int] | None:
     content = _unmarked(text[start:end][:500].lstrip("#"))
     label = _LABEL.match(content)
     if label is not None:
-        content = content[label.end() :]
+        content = unwrapped(content[label.end() :])
         if not content:  # "#### Answer", and the answer on the next line
             below = re.compile(r"\s*([^\n]{1,500})").match(text, end)
             content, end = (_unmarked(below[1]), below.end()) if below else ("", end)

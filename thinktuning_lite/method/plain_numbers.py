@@ -153,8 +153,10 @@ def parse_number(text: str) -> Number | None:
         return None
     if _SIMPLE_INTEGER.fullmatch(text):
         return Number(int(text.replace(",", "")))
-    whole_text = TEXT_COMMAND.fullmatch(text)
-    text = plain_latex(whole_text["text"] if whole_text else text)
+    words = TEXT_COMMAND.match(text)
+    if words is not None and (words.end() == len(text) or re.match(r"\s*-?\\?[$0-9]", words["text"])):
+        text = words["text"] + text[words.end() :]  # \text{5} dollars
+    text = plain_latex(text)
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
