@@ -16,7 +16,7 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1 tests
-	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --nbmake --nbmake-timeout=900 notebooks
+	OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --nbmake --nbmake-timeout=900 notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

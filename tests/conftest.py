@@ -10,6 +10,8 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# bitsandbytes wraps functions in torch.compile when imported, which loads the whole compiler; nothing here compiles.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
