@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from thinktuning_lite.method.files import append_row, whole_lines
 
 SCHEMA = 2  # 1 had neither the optional fields nor the row of the run
+UNKNOWN_TOKEN = -1  # a piece of text whose token id no one recorded; see `pieces`
 _ROUNDED = ("logps", "weights", "old_logps", "sampler_logps", "ref_logps", "entropy", "correction")
 
 
@@ -21,7 +23,8 @@ class Rollout:
     `token_ids`, `author` (0 student, 1 teacher), `logps` (log-probabilities under the policy when it was trained on, at
     the sampling temperature) and `weights` (AAS weight; 1 on tokens that are not shaped) have one entry per completion
     token, EOS included. `advantage` is the group-relative one, before shaping. `group` numbers the groups of a step.
-    `reward` is NaN (null in the file) where no reward function judged the row; its advantage is 0.
+    `reward` is NaN (null in the file) where no reward function judged the row; its advantage is 0. Rollouts that others
+    recorded (dumps.py) may lack more: a log-probability or advantage is then NaN, all token ids UNKNOWN_TOKEN.
 
     What not every trainer knows is None where it is missing. One entry per token: `old_logps` (under the policy at the start
     of the iteration; None: equal to `logps`), `sampler_logps` (as the sampler said, None on tokens that it did not sample),
@@ -61,6 +64,11 @@ class Rollout:
         if math.isnan(self.reward):  # JSON has no NaN
             row["reward"] = None
         return json.dumps(row, ensure_ascii=False)
+
+
+def pieces(text: str) -> list[str]:
+    """Words with the blanks behind them: what stands for the tokens of a text whose tokens no one recorded."""
+    return re.findall(r"\s*\S+\s*|\s+", text)
 
 
 class RolloutLog:
