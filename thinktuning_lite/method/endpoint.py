@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import anyio.from_thread
@@ -96,10 +96,10 @@ class EndpointTeacher:
             try:
                 return await client.chat.completions.create(
                     model=self.model,
-                    messages=fold_system(messages) if way.fold else messages,
+                    messages=cast(Any, fold_system(messages) if way.fold else messages),
                     temperature=0,
                     extra_body=self.extra_body,
-                    **{way.limit: self.max_new_tokens},
+                    **cast(dict[str, Any], {way.limit: self.max_new_tokens}),
                 )
             except openai.APIStatusError as error:
                 other = _other_way(way, error.response.text)

@@ -39,6 +39,7 @@ class LatexGrader:
     def _ask(self, question: list[str]) -> str:
         with self._lock:
             process = self._started()
+            assert process.stdin and process.stdout
             timer = threading.Timer(WALL_LIMIT_S, process.kill)
             timer.start()
             try:
@@ -59,6 +60,7 @@ class LatexGrader:
             command = [sys.executable, "-P", str(Path(__file__).with_name("grading_process.py"))]
             pipe, null = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, encoding="utf-8")
+            assert self._process.stdout
             if self._process.stdout.readline() != "ready\n":
                 self._stop()
                 raise RuntimeError(
@@ -72,6 +74,7 @@ class LatexGrader:
         if process is not None:
             process.kill()
             process.wait()
+            assert process.stdin and process.stdout
             process.stdout.close()
             try:
                 process.stdin.close()

@@ -59,6 +59,7 @@ def rollouts_of(
             return [None if math.isnan(x) else x for x in row.tolist()]
 
         author = inputs.get("teacher_mask")
+        fields: dict[str, Any] = {ours: tokens(inputs.get(theirs)) for theirs, ours in _PER_TOKEN.items()} | known[row]
         yield Rollout(
             step=step,
             token_ids=inputs["completion_ids"][b, :n].tolist(),
@@ -67,8 +68,7 @@ def rollouts_of(
             weights=tokens(inputs.get("weights")) or [1.0] * n,
             advantage=advantages[b].item(),
             entropy=tokens(entropy),
-            **{ours: tokens(inputs.get(theirs)) for theirs, ours in _PER_TOKEN.items()},
-            **known[row],
+            **fields,
         )
 
 

@@ -152,14 +152,15 @@ def select_rollouts(
     if fraction <= 0:
         return []
     quota = max(1, round(fraction * group_size))
+    right = correct or [False] * len(eligible)  # "random" does not ask
     groups = [range(i, i + group_size) for i in range(0, len(eligible), group_size)]
     limit, budget = quota, quota * len(groups)
     if selection == "hardest":
         limit = max(quota, group_size // 2)
-        groups = sorted(groups, key=lambda g: sum(correct[i] for i in g))
+        groups = sorted(groups, key=lambda g: sum(right[i] for i in g))
     picks: list[int] = []
     for group in groups:
-        pool = [i for i in group if eligible[i] and (selection == "random" or not correct[i])]
+        pool = [i for i in group if eligible[i] and (selection == "random" or not right[i])]
         picks += rng.sample(pool, min(limit, len(pool), budget - len(picks)))
     return sorted(picks)
 
