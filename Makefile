@@ -9,7 +9,7 @@ JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lint test-browser lab bench table quote badges clean
+.PHONY: run test lint test-again test-browser lab bench table quote badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
@@ -23,9 +23,13 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check thinktuning_lite tests benchmarks
 	$(BIN)/mypy
 
+# every cell of every notebook a second time, in order and backwards
+test-again: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -o addopts= tests/lessons/test_again.py
+
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"
-	$(BIN)/python -m pytest -q -s tests/views/browser
+	$(BIN)/python -m pytest -q -s -o addopts= tests/views/browser
 
 lab: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite lab

@@ -1,6 +1,6 @@
 """Every notebook runs in its short form, and then any of its cells runs again: what a reader does most is go back.
 
-The first pass is the execution test of the notebooks; nothing else executes them.
+A tier of its own, `make test-again`: `make test` executes each notebook once, by nbmake.
 """
 
 from __future__ import annotations
