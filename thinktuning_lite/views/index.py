@@ -234,7 +234,7 @@ def find_tokenizer(index: RolloutIndex) -> Any:
         if not (folder / "tokenizer.json").exists():
             continue
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        if max(rollout.token_ids, default=0) < len(tokenizer):
-            if tokenizer.decode(rollout.token_ids, skip_special_tokens=True).strip() == rollout.text.strip():
-                return tokenizer
+        known = max(rollout.token_ids, default=0) < len(tokenizer)
+        if known and tokenizer.decode(rollout.token_ids, skip_special_tokens=True).strip() == rollout.text.strip():
+            return tokenizer
     return None
