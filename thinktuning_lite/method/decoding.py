@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -168,11 +169,16 @@ def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], p
 
 def _forward(model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """Logits (rows, vocabulary) in float32 of the token after the last column."""
-    keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(_base(model)).forward).parameters else {}
+    keep = {"logits_to_keep": 1} if _keeps_logits(type(_base(model))) else {}
     out = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **keep
     )
     return out.logits[:, -1].float()
+
+
+@lru_cache
+def _keeps_logits(architecture: type) -> bool:
+    return "logits_to_keep" in inspect.signature(architecture.forward).parameters
 
 
 def _choose(logits: torch.Tensor, how: Sampling, uniform: torch.Tensor | None) -> torch.Tensor:

@@ -34,7 +34,7 @@ Inspector(runs["released"]["rollouts"], tokenizer)"""
 HOSTILE_CELLS = [
     """import math
 from thinktuning_lite.views.inspector import Inspector
-from thinktuning_lite.rollouts import Rollout
+from thinktuning_lite.method.rollouts import Rollout
 
 words = ["<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>", "a\\x00b\\x1b[31mc",
          "\\u202eleft", "\\u05e9\\u05dc\\u05d5\\u05dd", "x" * 400, "e" + "\\u0301" * 60, "\\ud800", "</section></body>"]
