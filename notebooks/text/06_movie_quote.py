@@ -12,7 +12,7 @@
 # **You need to know** what guidance is ([02_teacher_guidance](02_teacher_guidance.ipynb)) and why a token's weight decides whether it
 # is taken up ([03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb)).
 #
-# **Time:** 2.9 min, 1.2 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 27.2 min, 1.2 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 #
 # *Contents:* 1 the behaviour as data · 2 before · 3 your predictions · 4 live · 5 the grid · 6 what it shows · 7 a real model ·
 # 8 limits, and the method's relatives
