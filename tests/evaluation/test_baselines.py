@@ -15,7 +15,7 @@ from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.sample import load_tiny_set, respond
 from thinktuning_lite.evaluation import baselines
 from thinktuning_lite.evaluation.harness import SAMPLED, StoredLM, run_tasks
-from thinktuning_lite.experiments import table
+from thinktuning_lite.experiments import methods, table
 from thinktuning_lite.method.answers import extract_answer
 
 
@@ -347,7 +347,7 @@ def test_an_interrupted_run_of_the_table_does_not_train_or_ask_again(tmp_path, m
     """SFT on a few rows, 4 questions a benchmark: broken off during the evaluation, then done, then asked for again."""
     monkeypatch.chdir(tmp_path)
     rows = load_tiny_set("train")[:32]
-    monkeypatch.setattr(table.sample, "load_tiny_set", lambda name: rows)
+    monkeypatch.setattr(methods.sample, "load_tiny_set", lambda name: rows)
     trained, asked = [], []
     original_train, original_ask = baselines.fine_tune, table.hub_model
 

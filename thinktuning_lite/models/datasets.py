@@ -20,7 +20,7 @@ from thinktuning_lite.method.answers import gsm8k_gold
 from thinktuning_lite.models.load import explain_hub_error
 
 GSM8K = "openai/gsm8k"
-BOXED = "{question}\n\nThink it through step by step, and give your final answer inside \\boxed{{}}."
+BOXED = "{question}\n\nReason step by step, and put your final answer within \\boxed{{}}."
 COLUMNS = ("question", "answer")
 _READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # by what `datasets` calls them
 
