@@ -67,7 +67,7 @@ plots.idea()
 # | notebook | what you see | CPU, minutes |
 # |---|---|---|
 # | [00_start_here](00_start_here.ipynb) | the student, its failure, the teacher, one guided rollout | 0.4 min |
-# | [01_grpo](01_grpo.ipynb) | from a rollout to a gradient; a GRPO loop from scratch; what GRPO cannot do | 1.3 min |
+# | [01_grpo](01_grpo.ipynb) | from a rollout to a gradient; a GRPO loop from scratch; what GRPO cannot do | 11.6 min |
 # | [02_teacher_guidance](02_teacher_guidance.ipynb) | the teacher's prompt, parsing, splicing, what guidance does to a group, what it costs | 1.0 min |
 # | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 4.8 min |
 # | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 6.6 min |
