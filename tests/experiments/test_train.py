@@ -248,7 +248,7 @@ def test_the_papers_preset_holds_the_authors_numbers():
     assert differs_from_the_papers(run) == []
     asked = datasets.boxed_prompts([{"question": "How many?", "answer": "#### 3"}])[0]["prompt"]
     assert len(asked) == 1 and asked[0]["role"] == "user" and asked[0]["content"].startswith("How many?")
-    assert "step by step" in asked[0]["content"] and "final answer inside \\boxed{}" in asked[0]["content"]
+    assert "step by step" in asked[0]["content"] and "final answer within \\boxed{}" in asked[0]["content"]
 
 
 @pytest.mark.parametrize(("name", "other"), [
@@ -528,7 +528,9 @@ def test_a_second_run_into_the_same_folder_starts_its_logs_anew_and_loses_none(s
     assert f"the earlier run in {folder} was moved to {folder / 'earlier' / '1'}" in capsys.readouterr().out
     for where in (folder, folder / "earlier" / "1"):
         assert [m["step"] for m in read_metrics(where / "metrics.jsonl")] == [1]
-        assert len((where / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+        assert (
+            len((where / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()) == 5
+        )  # the run, and four rollouts
         assert (where / "checkpoint-1").exists() and (where / "final").exists()
 
 
