@@ -36,6 +36,9 @@ COMMANDS = {
     ),
     "table": Command("experiments.table", "twelve methods on three test sets, with intervals", commands.table_parser),
     "quote": Command("experiments.movie_quote", "the movie-quote experiment and its controls", commands.quote_parser),
+    "inspect": Command(
+        "experiments.inspect", "every token of a run's rollouts, as a page in the browser", commands.inspect_parser
+    ),
     "lab": Command("lessons.lab", "open the notebooks in JupyterLab", commands.lab_parser),
     "make-classroom": Command("classroom.make", "pretrain the tiny student anew", commands.make_classroom_parser),
 }

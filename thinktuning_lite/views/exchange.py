@@ -115,7 +115,8 @@ def offered(logged: Settings) -> dict:
 def listed(g: Group) -> dict:
     question = visible(g.question)
     reward = f"reward {g.mean:.2f} ± {g.spread:.2f}" if g.spread else f"no signal, all {g.mean:.3g}"
-    parts = [f"step {g.step} group {g.group}", f"{g.guided} guided", reward, f"rarest p {math.exp(g.least_logp):.0e}"]
+    parts = [f"step {g.step} group {g.group}", f"{g.guided} guided", reward]
+    parts += [f"rarest p {math.exp(g.least_logp):.0e}"] if g.least_logp < 0 else []  # 0: no log-probability is known
     # The isolates keep a right-to-left question from turning the line around.
     return {"key": g.key, "label": " · ".join(parts) + f" · \u2068{question[:70]}\u2069"}
 

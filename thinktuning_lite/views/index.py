@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thinktuning_lite.method.rollouts import SCHEMA, Rollout, parse_row
+from thinktuning_lite.method.rollouts import SCHEMA, UNKNOWN_TOKEN, Rollout, parse_row
 
 
 class Row(NamedTuple):
@@ -152,8 +152,8 @@ class RolloutIndex:
 
         group = self._found.setdefault((r.step, r.group), Group(r.step, r.group, r.question, []))
         told = zip(r.sampler_logps or [], r.old_logps or r.logps, strict=False)
-        apart = max((abs(s - o) for s, o in told if s is not None), default=0.0)
-        least = min(r.logps, default=0.0)
+        apart = max((abs(s - o) for s, o in told if s is not None and not math.isnan(o)), default=0.0)
+        least = min((x for x in r.logps if not math.isnan(x)), default=0.0)
         group.rows.append(Row(place, float(r.reward), r.guided, least, len(r.token_ids), r.finish, apart))
 
     def rollouts(self, group: Group) -> list[Rollout]:
@@ -230,6 +230,8 @@ def find_tokenizer(index: RolloutIndex) -> Any:
         [p for pattern in ("", "*/") for p in index.path.parent.glob(f"{pattern}tokenizer.json")] if index.path else []
     )
     rollout = index.rollouts(index.groups[0])[0]
+    if UNKNOWN_TOKEN in rollout.token_ids:
+        return None
     for folder in (*(path.parent for path in beside[:1]), TINY_CLASSROOM):
         if not (folder / "tokenizer.json").exists():
             continue

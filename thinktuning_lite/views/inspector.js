@@ -1,7 +1,7 @@
 // The browser part of the advantage inspector. Model text enters the page by textContent alone. `render` is anywidget's entry
 // point; `showStatic` draws the same in a page without kernel.
 
-const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case", "push", "kl", "change"];
+const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case", "push", "kl", "change", "sampler"];
 const BLOCK = 250; // tokens drawn together; of long rollouts only the blocks near the window are drawn
 const MARKS = 1500; // points in the weight figure
 const COLOURS = {
@@ -12,13 +12,15 @@ const COLOURS = {
   advantage: "advantage of the token, A·s",
   gradient: "gradient size, |A·s|·(1 − p)",
   push: "push: gradient of the step's loss on log p (orange lowers p, blue raises it)",
+  apart: "p of the trainer over p of the sampler: they disagree where it is not 1",
   change: "push now minus push under the run's settings",
 };
 const LIGHT = [255, 255, 255],
   DARK_BLUE = [11, 60, 111],
   BLUE = [0, 90, 150],
   ORANGE = [176, 71, 0];
-const TAUGHT = [253, 226, 208],
+const UNKNOWN = [238, 238, 238], // a number that the log does not hold
+  TAUGHT = [253, 226, 208],
   OWN = [221, 235, 247];
 
 let unique = 0;
@@ -50,7 +52,7 @@ function floats(data) {
 }
 
 function number(x, digits = 3) {
-  if (x === null || Number.isNaN(x)) return "–";
+  if (x === null || Number.isNaN(x)) return "missing";
   const size = Math.abs(x);
   if (x !== 0 && (size < 1e-4 || size >= 1e5))
     return Number(x.toExponential(digits - 1))
@@ -86,7 +88,7 @@ function colouring(name, largest) {
       of: (v) => mix(LIGHT, DARK_BLUE, -Math.log10(Math.max(v, 1e-9)) / 6),
       shown: [1, 0.1, 0.01, 1e-3, 1e-4, 1e-6],
     };
-  if (name === "ratio") return { of: (v) => diverging(Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
+  if (name === "ratio" || name === "apart") return { of: (v) => diverging(Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
   if (name === "weight")
     return { of: (v) => diverging(Math.log10(Math.max(v, 1e-9)) / 3), shown: [1e-3, 0.1, 1, 10, 1e3] };
   const top = largest || 1;
@@ -319,6 +321,7 @@ class View {
         jump("Least likely token", (v, i) => -v.p[i]),
         jump("Largest gradient", (v, i) => v.gradient[i]),
         jump("Largest push", (v, i) => Math.abs(v.push[i])),
+        jump("Sampler and trainer furthest apart", (v, i) => Math.abs(Math.log(v.apart[i]))),
       ),
       this.legend,
       this.detail,
@@ -453,6 +456,7 @@ class View {
     this.numbers = numbers;
     this.values = {};
     FIELDS.forEach((name, f) => (this.values[name] = flat.subarray(f * count, (f + 1) * count)));
+    this.values.apart = this.values.sampler.map((s, k) => this.values.p[k] / s);
     this.weightsBy = this.choices.shapings.map((_, s) =>
       flat.subarray((FIELDS.length + s) * count, (FIELDS.length + s + 1) * count),
     );
@@ -500,7 +504,7 @@ class View {
   paint() {
     const name = this.ui().colour;
     const values = name === "author" ? null : this.values[name];
-    const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v)), 0) : 0;
+    const largest = values ? values.reduce((a, v) => Math.max(a, Math.abs(v) || 0), 0) : 0;
     const scale = values && colouring(name, largest);
     this.scale = scale;
     this.nodes.forEach((_, k) => this.tint(k));
@@ -522,7 +526,8 @@ class View {
     const name = this.ui().colour,
       node = this.nodes[k],
       values = name === "author" ? this.values.p : this.values[name];
-    const ground = this.scale ? this.scale.of(values[k]) : node.classList.contains("tti-taught") ? TAUGHT : OWN;
+    const unknown = this.scale && Number.isNaN(values[k]);
+    const ground = unknown ? UNKNOWN : this.scale ? this.scale.of(values[k]) : node.classList.contains("tti-taught") ? TAUGHT : OWN;
     node.style.background = `rgb(${ground.join(" ")})`;
     node.style.color = ink(ground);
     if (this.root.classList.contains("tti-numbers")) node.lastChild.textContent = number(values[k], 2);
@@ -548,12 +553,13 @@ class View {
       ui = this.ui(),
       n = this.numbers;
     const rows = [
-      ["p", number(v.p[k], 4) + (v.p[k] === v.p_old[k] ? "" : ` (before ${number(v.p_old[k], 4)})`)],
+      ["p", number(v.p[k], 4) + (v.p[k] === v.p_old[k] || Number.isNaN(v.p[k]) ? "" : ` (before ${number(v.p_old[k], 4)})`)],
       ["ratio", number(v.ratio[k], 4)],
       ["weight w", number(v.weight[k], 5)],
       ["A·s", signed(v.advantage[k], 4)],
       ["gradient", number(v.gradient[k], 3) + (v.slope[k] === 0 && v.advantage[k] !== 0 ? " (clipped)" : "")],
     ];
+    if (!Number.isNaN(v.sampler[k])) rows.push(["sampler's p", number(v.sampler[k], 4)]);
     const cell = ([name, value]) =>
       h("span", { class: "tti-cell" }, h("b", {}, name), " ", h("span", { "data-cell": name }, value));
     let text = this.choices.cases[v.case[k]];
@@ -599,6 +605,7 @@ class View {
       `r = p / p_old = ${shaped ? "1, by definition: no one sampled this token" : `${number(v.p[k], 4)} / ${number(v.p_old[k], 4)} = ${number(r, 4)}`}`,
       `A = ${signed(whole, 4)}, the rollout's` + (shaped && v.case[k] !== 4 ? `, times s = w = ${number(v.weight[k], 4)}: ${signed(a, 4)}` : ""),
     ];
+    if (Number.isNaN(v.p[k])) return [...lines.slice(1), "p is missing from this log, and with it the ratio, the slope and the push"];
     const surrogate = this.choices.surrogates[ui.loss_type];
     if (surrogate.startsWith("-min(r A")) {
       const clipped = Math.max(1 - e, Math.min(1 + e, r));
@@ -686,9 +693,14 @@ class View {
   }
 
   jump(pick) {
-    let best = 0;
-    for (let k = 1; k < this.starts.at(-1); k += 1) if (pick(this.values, k) > pick(this.values, best)) best = k;
-    this.node(best)?.focus();
+    let best = -1,
+      most = -Infinity;
+    for (let k = 0; k < this.starts.at(-1); k += 1) {
+      const value = pick(this.values, k); // NaN where the log does not say
+      if (value > most) [best, most] = [k, value];
+    }
+    if (best < 0) this.detail.textContent = "This log does not hold the numbers for that: they are missing.";
+    else this.node(best).focus();
   }
 
   // ------------------------------------------------------------ figures
@@ -732,7 +744,7 @@ class View {
       const name = group.rollouts[i].guided ? (wide ? `${i} guided` : `${i}g`) : `${i}`;
       figure.append(svg("text", { x: x + bar, y: height - 2, "text-anchor": "middle" }, name));
     });
-    const said = after.map((v, i) => `rollout ${i}: before ${number(before[i])}, after ${signed(v)}`).join("; ");
+    const said = after.map((v, i) => `rollout ${i}: before ${before[i] === null ? "–" : number(before[i])}, after ${signed(v)}`).join("; ");
     figure.append(svg("title", {}, `Advantages. ${said}`));
     this.bars.replaceChildren(figure);
   }
@@ -771,7 +783,7 @@ class View {
       v = this.values;
     const every = Math.ceil(r.tokens.length / MARKS);
     r.tokens.forEach((_, t) => {
-      if (t % every && !r.author[t]) return;
+      if ((t % every && !r.author[t]) || Number.isNaN(v.p[start + t])) return;
       const [px, py] = [x(v.p[start + t]), y(v.weight[start + t])];
       const mark = r.author[t]
         ? svg("path", {
@@ -783,7 +795,7 @@ class View {
       figure.append(mark);
     });
     this.dot = svg("circle", { r: 8, fill: "none", stroke: "#000", "stroke-width": 2, visibility: "hidden" });
-    this.dotAt = (k) => [x(v.p[k]), y(v.weight[k])];
+    this.dotAt = (k) => (Number.isNaN(v.p[k]) ? null : [x(v.p[k]), y(v.weight[k])]);
     this.curveOf = i;
     figure.append(
       this.dot,
@@ -799,7 +811,7 @@ class View {
   }
 
   mark(k) {
-    const here = this.place(k).rollout === this.curveOf;
+    const here = this.place(k).rollout === this.curveOf && this.dotAt(k) !== null;
     this.dot.setAttribute("visibility", here ? "visible" : "hidden");
     if (!here) return;
     const [cx, cy] = this.dotAt(k);

@@ -14,26 +14,22 @@ from typing import Any
 import anywidget
 import torch
 import traitlets
-from torch import Tensor
 
-from thinktuning_lite.method.rollouts import Rollout
-from thinktuning_lite.method.shaping import gamma_intended, gamma_released, shape
+from thinktuning_lite.method.rollouts import UNKNOWN_TOKEN, Rollout, pieces
 from thinktuning_lite.views import plots
 from thinktuning_lite.views.exchange import (
     as_ui,
-    averaging,
     finite,
-    floats,
     listed,
     offered,
     page_of,
     replaced,
     settings_of,
     settings_of_run,
-    why,
 )
 from thinktuning_lite.views.index import FILTERS, SORTS, Group, RolloutIndex, Row, find_tokenizer
-from thinktuning_lite.views.inspection import Numbers, Settings, detect, differing, recompute
+from thinktuning_lite.views.inspection import Numbers, Settings, detect, recompute
+from thinktuning_lite.views.packing import curves, note, packed
 from thinktuning_lite.views.page import listed_floats, page
 from thinktuning_lite.views.scoring import score_tokens
 from thinktuning_lite.views.text import visible
@@ -142,6 +138,8 @@ class Inspector(anywidget.AnyWidget):
             raise ValueError(
                 "compare needs the run's tokenizer to ask the question again: Inspector(source, tokenizer)"
             )
+        if UNKNOWN_TOKEN in self._rollouts[0].token_ids:
+            raise ValueError("compare needs the token ids, which whoever recorded these rollouts did not keep")
         self._policies, self._scores = (policy, other, messages, temperature), {}
         self._load()
         return self
@@ -166,7 +164,7 @@ class Inspector(anywidget.AnyWidget):
         start = sum(len(x.token_ids) for x in self._rollouts[:i])
         here = slice(start + first, start + last)
         left_out = f" (tokens {first + 1} to {last} of {len(r.token_ids)})" if last - first < len(r.token_ids) else ""
-        p, curves = self._curves()
+        p, weights = curves(self.settings, n.after)
         return plots.inspector_figure(
             title=f"step {r.step}, group {r.group}{left_out}: {visible(r.question)}",
             rewards=[x.reward for x in self._rollouts],
@@ -179,7 +177,7 @@ class Inspector(anywidget.AnyWidget):
             p=n.p[here].tolist(),
             weight=n.weight[here].tolist(),
             shaped=(n.case[here] > 0).tolist(),
-            curve=(p.tolist(), curves[i].tolist()),
+            curve=(p.tolist(), weights[i].tolist()),
             shaping=self.settings.shaping,
         )
 
@@ -190,12 +188,20 @@ class Inspector(anywidget.AnyWidget):
             rollouts, batch = self._read(group)
             push = recompute(rollouts, self.settings, *self._scored(rollouts), batch).push
             ends = torch.tensor([len(r.token_ids) for r in rollouts]).cumsum(0)
-            for k in push.abs().topk(min(n, len(push))).indices.tolist():
+            for k in push.abs().nan_to_num(nan=0.0).topk(min(n, len(push))).indices.tolist():
                 i = int((ends <= k).sum())
                 token = k - (int(ends[i - 1]) if i else 0)
                 text = self._tokens(rollouts[i])[token]
-                found.append({"group": group.key, "rollout": i, "token": token, "text": text, "push": float(push[k])})
-        return sorted(found, key=lambda x: -abs(x["push"]))[:n]
+                found.append(
+                    {
+                        "group": group.key,
+                        "rollout": i,
+                        "token": token,
+                        "text": text,
+                        "push": float(push[k].nan_to_num(nan=0.0)),
+                    }
+                )
+        return sorted((x for x in found if x["push"]), key=lambda x: -abs(x["push"]))[:n]
 
     def to_html(self, path: str | Path, groups: int = 12) -> Path:
         """Write a page that needs neither kernel nor network: the listed groups, at most `groups`, as settings stand.
@@ -306,54 +312,9 @@ class Inspector(anywidget.AnyWidget):
         }
 
     def _packed(self) -> dict:
-        """The numbers as the browser reads them: float32 in bytes, one row after another."""
-        n = self._numbers
         as_run = recompute(self._rollouts, self.logged, *self._scored(self._rollouts), self._batch).push
-        tokens = torch.stack(
-            [n.p, n.p_old, n.ratio, n.weight, n.advantage, n.slope, n.gradient, n.case, n.push, n.kl, n.push - as_run]
-        )
-        p, curves = self._curves()
-        return {
-            "values": floats(torch.cat([tokens, n.weights_by])),
-            "curve_p": floats(p),
-            "curves": floats(curves),
-            "before": finite(n.before.tolist()),
-            "after": finite(n.after.tolist()),
-            "gamma": {
-                name: finite(f(n.after, self.settings.constants).tolist())
-                for name, f in (("intended", gamma_intended), ("released", gamma_released))
-            },
-            "why": why(self._rollouts, self._batch, self.settings, self._numbers.after),
-            "averaging": averaging(self._rollouts, self._batch, self.settings),
-            "note": self._note(),
-        }
-
-    def _curves(self) -> tuple[Tensor, Tensor]:
-        """Probabilities (M,) and the weight of a shaped token there, (G, M), for each rollout's advantage."""
-        c = self.settings.constants
-        near_pole = torch.tensor(
-            [abs(g) * (1 + d) for g in (c.gamma_min, c.gamma_max) for d in (-1e-3, 1e-3, 0.03, 0.1)]
-        )
-        p = torch.cat([torch.logspace(-8, 0, 161), near_pole, torch.tensor([c.fallback_probability * 0.999])])
-        p = p[(p >= 1e-8) & (p <= 1)].sort().values
-        return p, shape(self.settings.shaping, p[None, :], self._numbers.after[:, None], c).weight
-
-    def _note(self) -> str:
-        """Whether the settings are those of the log, and whether the clip can act."""
-        advantages, weights = differing(self._rollouts, self._numbers)
-        tokens = len(self._numbers.p)
-        if self._policies:
-            return "Probabilities are those of compare(); the ratio of unshaped tokens is taken to them."
-        if advantages or weights:
-            text = (
-                f"What if: {weights} of {tokens} weights and {advantages} of {len(self._rollouts)} advantages differ "
-                "from the log."
-            )
-        else:
-            text = "These settings give the logged weights and advantages."
-        return (
-            text + " Every ratio is 1 (first iteration), so the clip is idle; compare() sets a later policy beside it."
-        )
+        sent = packed(self._rollouts, self._batch, self.settings, self._numbers, as_run)
+        return sent | {"note": note(self._rollouts, self._numbers, compared=bool(self._policies))}
 
     # -------------------------------------------------------- helpers
 
@@ -367,6 +328,8 @@ class Inspector(anywidget.AnyWidget):
         return {(g.step, g.group) for g in self.index.groups}
 
     def _tokens(self, r: Rollout) -> list[str]:
+        if UNKNOWN_TOKEN in r.token_ids:
+            return [visible(piece) for piece in pieces(r.text)]
         for i in r.token_ids:
             if i not in self._texts:
                 self._texts[i] = f"‹{i}›" if self._tokenizer is None else visible(self._tokenizer.decode([i]))

@@ -43,7 +43,7 @@ showStatic(document.getElementById("inspector"), JSON.parse(document.getElementB
 def _plain(rollouts: list[Rollout]) -> str:
     """A group as plain HTML, for readers without scripts."""
     rows = "".join(
-        f"<tr><td>{r.reward:.3g}</td><td>{r.advantage:+.3g}</td><td>{'guided' if r.guided else 'own'}</td>"
+        f"<tr><td>{_or_missing(r.reward, '.3g')}</td><td>{_or_missing(r.advantage, '+.3g')}</td><td>{'guided' if r.guided else 'own'}</td>"
         f"<td><bdi>{html.escape(visible(r.text))}</bdi></td></tr>"
         for r in rollouts
     )
@@ -52,3 +52,7 @@ def _plain(rollouts: list[Rollout]) -> str:
         f"<h2>step {first.step}, group {first.group}: <bdi>{html.escape(visible(first.question))}</bdi></h2>"
         f"<table><tr><th>reward</th><th>advantage</th><th>who</th><th>text</th></tr>{rows}</table>"
     )
+
+
+def _or_missing(x: float, form: str) -> str:
+    return "missing" if math.isnan(x) else f"{x:{form}}"

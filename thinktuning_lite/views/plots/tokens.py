@@ -74,7 +74,7 @@ def _strip(
     from matplotlib.patches import Rectangle
 
     for token, (line, x, width), likely, who, number in zip(tokens, places, p, author, numbers, strict=True):
-        share = float(np.clip(-np.log10(max(likely, 1e-9)) / 6, 0, 1))
+        share = 0.0 if np.isnan(likely) else float(np.clip(-np.log10(max(likely, 1e-9)) / 6, 0, 1))
         ground = LIKELY + (UNLIKELY - LIKELY) * share
         ink, middle = "white" if share > 0.45 else "black", x + width / 2
         ax.add_patch(Rectangle((x, -line), width, 0.84, facecolor=ground, edgecolor="#9A9A9A", linewidth=0.6))
