@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import length_reward
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from thinktuning_lite.lessons.stamp import WIDGET_VIEW, clean
 from thinktuning_lite.method.grpo import group_advantages
-from thinktuning_lite.method.rollouts import Rollout, RolloutLog
+from thinktuning_lite.method.rollouts import UNKNOWN_TOKEN, Rollout, RolloutLog
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.shaping import SHAPINGS, AASConstants, shape, shaped_loss
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
@@ -220,6 +222,35 @@ def test_rewards_that_are_missing_infinite_or_no_floats_hide_nothing(odd, tmp_pa
         assert inspector.current()[1].after.tolist() == pytest.approx([1.0, -1.0, 0.0], abs=1e-3)
     elif math.isnan(odd):
         assert inspector.current()[1].after.tolist() == pytest.approx([0.0, -0.7071, 0.7071], abs=1e-3)
+
+
+def of_texts(advantage: float = math.nan) -> list[Rollout]:
+    """A group as dumps.py reads it from a log of texts: no token ids, no probabilities."""
+    none = dict(token_ids=[UNKNOWN_TOKEN] * 3, logps=[math.nan] * 3, text="it is two", advantage=advantage)
+    return [rollout(r, [1.0] * 3, **none) for r in (0.0, 1.0)]
+
+
+def test_what_a_log_lacks_is_shown_as_missing(tmp_path):
+    inspector = Inspector(of_texts())
+    assert [r["tokens"] for r in inspector.group["rollouts"]] == [["it ", "is ", "two"]] * 2
+    note = inspector.numbers["note"]
+    assert all(words in note for words in ("token ids", "log-probabilities", "advantages (those shown follow")), note
+    assert inspector.current()[1].after.tolist() == pytest.approx([-0.7071, 0.7071], abs=1e-3)
+    sent = unpacked(inspector)
+    assert np.isnan(sent[0]).all() and np.isnan(sent[11]).all()  # p, the sampler's p
+    assert inspector.pushes(0) == [] and "rarest" not in inspector.listing["groups"][0]["label"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inspector.figure().savefig(BytesIO(), format="png")
+    page = inspector.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    with pytest.raises(ValueError, match="token ids"):
+        Inspector(of_texts(), Words()).compare(None)
+
+
+def test_the_samplers_probability_stands_beside_the_trainers():
+    told = [rollout(1.0, [0.5, 0.4], sampler_logps=[math.log(0.25), None]), rollout(0.0, [0.5])]
+    assert unpacked(Inspector(told, Words()))[11].tolist() == pytest.approx([0.25, math.nan, math.nan], nan_ok=True)
 
 
 def test_the_twin_shows_a_page_and_says_what_it_leaves_out():
@@ -432,10 +463,24 @@ def test_why_gives_the_arithmetic(four):
     )
 
 
-def test_the_twin_comes_with_the_widget(four):
-    data, metadata = Inspector(with_log(four, "plain", "guided"), Words())._repr_mimebundle_()
-    assert set(data) >= {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
-    assert "Rewards" in metadata["image/png"]["alt"] and data["text/plain"] in metadata["image/png"]["alt"]
+def test_the_twin_comes_before_the_widget_and_is_what_a_committed_notebook_keeps(four, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata=None, raw=False: shown.append((data, metadata))
+    )
+    inspector = Inspector(with_log(four, "plain", "guided"), Words())
+    inspector._ipython_display_()
+    (twin, metadata), (widget, _) = shown
+    assert set(twin) == {"image/png", "text/html", "text/plain"}
+    assert "Rewards" in metadata["image/png"]["alt"] and "1 groups, steps 0 to 0" in metadata["image/png"]["alt"]
+    assert f'class="tti-twin" data-of="{inspector.twin}"' in twin["text/html"] and "alt=" in twin["text/html"]
+    assert set(widget) == {WIDGET_VIEW, "text/plain"}
+
+    outputs = [new_output("display_data", data, metadata=m or {}) for data, m in shown]
+    book = new_notebook(cells=[new_code_cell("", outputs=outputs)])
+    clean(book)
+    (kept,) = book.cells[0].outputs
+    assert set(kept.data) == {"image/png", "text/plain"} and kept.metadata == metadata
 
 
 def test_compare_scores_the_same_tokens(tiny_model, tokenizer, four):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_REPO = "OWNER/thinktuning_lite"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PLACEHOLDER_TIME = "measured by the run"
 
 _SETUP = """\
@@ -215,7 +216,7 @@ def execute(path: Path) -> None:
 def clean(notebook: NotebookNode) -> None:
     """Drop what changes from run to run or names this machine, in place.
 
-    Widget state, execution metadata, objects' addresses and the random names of styled tables go; paths below the
+    Widgets and their state (the inspector's static twin stays), execution metadata, objects' addresses and the random names of styled tables go; paths below the
     repository become relative.
     """
     notebook.metadata.pop("widgets", None)
@@ -226,11 +227,10 @@ def clean(notebook: NotebookNode) -> None:
             text = json.dumps(cell.outputs).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
             text = re.sub(r" at 0x[0-9a-f]+", "", text)
             text = re.sub(r"\bT_[0-9a-f]{5}(?=_|\b)", lambda m: styled.setdefault(m[0], f"T_{len(styled):05d}"), text)
-            cell.outputs = _nodes(json.loads(text))
+            outputs = _nodes(json.loads(text))
+            cell.outputs = [o for o in outputs if WIDGET_VIEW not in o.get("data", {})]  # its kernel is gone
             for output in cell.outputs:
-                if "image/png" in output.get("data", {}):
-                    # The PNG stays, which every page can show; not the view of a dead kernel, nor the PNG's twin in HTML.
-                    output["data"].pop("application/vnd.jupyter.widget-view+json", None)
+                if "image/png" in output.get("data", {}):  # which every page can show: not a second time in HTML
                     output["data"].pop("text/html", None)
 
 

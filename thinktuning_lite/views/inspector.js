@@ -822,6 +822,9 @@ class View {
 
 function render({ model, el }) {
   const view = new View(model, el);
+  // A rule, not the node: the notebook may draw the twin anew at any time.
+  const hidden = h("style", {}, `.tti-twin[data-of="${model.get("twin")}"] { display: none; }`);
+  document.head.append(hidden);
   const on = {
     "change:listing": () => view.drawList(),
     "change:group": () => view.drawGroup(),
@@ -829,7 +832,10 @@ function render({ model, el }) {
     "change:ui": () => view.sync(),
   };
   for (const [name, call] of Object.entries(on)) model.on(name, call);
-  return () => Object.entries(on).forEach(([name, call]) => model.off(name, call));
+  return () => {
+    hidden.remove();
+    Object.entries(on).forEach(([name, call]) => model.off(name, call));
+  };
 }
 
 function showStatic(el, data) {

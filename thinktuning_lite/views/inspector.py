@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import torch
@@ -36,6 +37,10 @@ from thinktuning_lite.views.text import visible
 
 HERE = Path(__file__).parent
 LISTED = 200  # groups in the browser's list at a time
+# The twin in a notebook. JupyterLab and Notebook put a line of text where a widget has no kernel; behind its twin it goes.
+TWIN = """<div class="tti-twin" data-of="{id}">{image}</div><style>
+.jp-OutputArea-child:has(.tti-twin) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) {{ display: none; }}
+</style>"""
 
 
 class Inspector(anywidget.AnyWidget):
@@ -57,6 +62,7 @@ class Inspector(anywidget.AnyWidget):
     listing = traitlets.Dict().tag(sync=True)
     group = traitlets.Dict().tag(sync=True)
     numbers = traitlets.Dict().tag(sync=True)
+    twin = traitlets.Unicode().tag(sync=True)  # by which the widget finds its static twin in the page
 
     def __init__(self, source: Any, tokenizer: Any = None, settings: Settings | None = None) -> None:
         if hasattr(source, "rollout_log"):
@@ -76,7 +82,7 @@ class Inspector(anywidget.AnyWidget):
         self.logged = (
             settings or settings_of_run(self.index.run) or detect(self._read(g) for g in _sample(self.index.groups))
         )
-        super().__init__()
+        super().__init__(twin=uuid4().hex)
         self.choices = offered(self.logged)
         first = max(self.index.groups, key=lambda g: (bool(g.guided) + (g.spread > 0), -g.step, -g.group))
         self.ui = as_ui(self.logged) | {
@@ -223,15 +229,21 @@ class Inspector(anywidget.AnyWidget):
         path.write_text(page(data, [self._read(g)[0] for g in chosen.values()]), encoding="utf-8")
         return path
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and for whoever cannot show it (a page without kernel, GitHub, a PDF) its static twin."""
-        from IPython.core.pylabtools import print_figure
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """Two outputs: the static twin, then the widget, which hides the twin for as long as it lives.
 
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        A page without this kernel (a notebook opened again, GitHub, a PDF) thus has the twin. In one output with both,
+        JupyterLab would take the widget, and say "model not found" when its kernel is gone.
+        """
+        from IPython.display import display
+
         summary = f"Inspector: {len(self.index.groups)} groups, steps {self._steps()[0]} to {self._steps()[-1]}"
         figure = self.figure()
-        image, alt = print_figure(figure, "png", base64=True), f"{summary}. Shown: {figure.alt}"
-        return data | {"image/png": image, "text/plain": summary}, metadata | {"image/png": {"alt": alt}}
+        figure.alt = f"{summary}. Shown: {figure.alt}"
+        twin, metadata = figure._repr_mimebundle_()
+        twin["text/html"] = TWIN.format(id=self.twin, image=twin["text/html"])
+        display(twin, metadata=metadata, raw=True)
+        display(super()._repr_mimebundle_(**kwargs)[0] | {"text/plain": summary}, raw=True)
 
     # -------------------------------------------------------- what the browser is sent
 
