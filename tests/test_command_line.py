@@ -95,3 +95,9 @@ def test_a_console_that_lacks_a_sign_ends_no_run():
     env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, env=env, encoding="ascii", check=False)
     assert done.returncode == 0 and "42 ? 1 ?" in done.stdout
+
+
+def test_plan_takes_a_model_by_name_with_the_settings_of_the_smallest_gpu(tmp_path, tiny_folder, capsys):
+    command_line.main(["plan", str(tiny_folder), "--card", "T4 16 GB"])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tiny_folder} on T4 16 GB") and "Fits: T4 16 GB yes" in said, said

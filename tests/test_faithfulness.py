@@ -44,7 +44,7 @@ def test_what_is_stated_is_what_is_done(section, tmp_path):
     config: Any = (
         presets.resolve({"preset": "paper"}).config(CPU)
         if "paper" in section
-        else side_by_side.training_config("released", 0, tmp_path, 48)
+        else side_by_side.training_config("released", 0, tmp_path, 32)
     )
     found = {name: repr(getattr(config, name)) for name in stated(section)}
     assert found == stated(section) and len(found) >= 6

@@ -201,7 +201,7 @@ def test_every_preset_is_a_config_that_the_trainer_accepts(name, machine, monkey
     presets.resolve({"preset": name, "training": {"output_dir": "x"}}).config(CPU)
 
 
-# DESIGN section 1, one by one: what the authors' run is known to have used.
+# docs/faithfulness.md, one by one: what the authors' run is known to have used.
 PAPERS = dict(
     num_generations=5, per_device_train_batch_size=5, gradient_accumulation_steps=32, steps_per_generation=128,
     num_train_epochs=1, max_steps=-1, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.01,

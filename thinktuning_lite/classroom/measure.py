@@ -17,7 +17,7 @@ README = """# The tiny classroom
 
     python -m thinktuning_lite make-classroom --steps {steps} --seed {seed}
 
-in {minutes:.0f} minutes on two CPU cores (`training_log.json`), from text that `thinktuning_lite/make_classroom.py` generates.
+in {minutes:.0f} minutes on two CPU cores (`training_log.json`), from text that `thinktuning_lite/classroom/make.py` generates.
 Licence: Apache-2.0, like the project.
 
 ## This world was made so that checking helps

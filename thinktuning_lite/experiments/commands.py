@@ -37,7 +37,7 @@ def run_parser() -> Parser:
     parser = _parser("run", """\
 The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
 
-takes   about eight minutes on two CPU cores (three seeds, 48 steps)
+takes   about five minutes on two CPU cores (three seeds, 32 steps)
 writes  runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl, checkpoints,
         result.json), results.json, table.md, curves.png, advantages.png
 
@@ -45,7 +45,7 @@ Interrupted, the same command goes on where it was; finished, it says so and pri
     add_run_options(parser, "classroom")
     parser.add_argument("--arms", nargs="+", choices=RUN_ARMS, metavar="ARM", help=f"of: {', '.join(RUN_ARMS)}")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1 2)")
-    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each run (48)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each run (32)")
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="(5e-5)")
     parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=f"to evaluate on, of: {', '.join(SETS)}")
     return parser
@@ -91,7 +91,7 @@ def make_classroom_parser() -> Parser:
     parser = _parser("make-classroom", """\
 Pretrain the tiny student (and teacher) anew, tokenizer and problems included.
 
-takes   about a quarter of an hour on two CPU cores
+takes   about 25 minutes on two CPU cores
 writes  the folder --out, over what is there: weights, tokenizer, README.md, training_log.json; and data/problems""")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(data/tiny_classroom)")
     parser.add_argument("--steps", type=int, metavar="N", help="(1200)")
@@ -139,8 +139,10 @@ writes  nothing
 
     thinktuning plan --preset t4
     thinktuning plan --config run.yaml --card "L4 24 GB"
+    thinktuning plan Qwen/Qwen2.5-3B-Instruct --card "T4 16 GB"
 
 Without --card it plans for this machine's GPU; where there is none, for the smallest card that holds the run.""")  # fmt: skip
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="Hub name or folder, instead of the config's")
     _add_config_options(parser)
     parser.add_argument("--card", choices=CARDS, help="the GPU to plan for")
     return parser

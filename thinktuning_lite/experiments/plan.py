@@ -2,6 +2,7 @@
 
     thinktuning plan --preset t4
     thinktuning plan --config run.yaml --card "L4 24 GB"
+    thinktuning plan Qwen/Qwen2.5-3B-Instruct
 
 Only the model's config is read (kilobytes, from the Hub, its cache or a local folder). Without --card it plans for this
 machine's GPU; where there is none, for the smallest card that holds the run.

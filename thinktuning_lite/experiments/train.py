@@ -274,12 +274,17 @@ class Live(TrainerCallback):
 
 
 def configured(options: argparse.Namespace, machine: Machine) -> Run:
-    """The run that --config and --preset ask for, by default the preset of what the machine can hold."""
+    """The run that --config, --preset and a model's name ask for, by default the preset of what the machine can hold."""
     config = read_config(options.config) if options.config else {}
     if options.preset:
         config = {**config, "preset": options.preset}
+    model = getattr(options, "model", None)
     if "preset" not in config and "model" not in config:
         config["preset"] = preset_for(machine)
+        if model and config["preset"] == "tiny":
+            config["preset"] = "t4"  # the tiny classroom's settings suit no other model
+    if model:
+        config = {**config, "model": model}
     run = resolve(config)
     if getattr(options, "max_steps", None) is not None:
         run = dataclasses.replace(run, training=run.training | {"max_steps": options.max_steps})

@@ -14,7 +14,7 @@ from thinktuning_lite.method.teacher import SCHEDULES, SELECTIONS
 
 @dataclass
 class ThinkTuningConfig(GRPOConfig):
-    """GRPOConfig plus what guidance needs. Defaults follow the authors' run where it is known (DESIGN section 1).
+    """GRPOConfig plus what guidance needs. Defaults follow the authors' run where it is known (docs/faithfulness.md).
 
     `guidance_steps` counts optimizer steps from the start of training; None guides throughout. `shaping_mask` says which
     tokens of a guided rollout are shaped: the whole response ("guided", the released code) or the teacher's tokens only
