@@ -1,9 +1,10 @@
 """Run notebooks in their short form under locales, from other folders and from a wheel; print which end well.
 
-    python tests/matrix.py [00 05 ...] [--only C cp1252 root elsewhere wheel]
+    python tests/matrix.py [00 05 ...] [--only C cp1252 root elsewhere wheel read-only]
 
 Not part of the tests: all seven take about two minutes of two cores a column. For the column `wheel` first
-`pip wheel --no-deps -w dist .`. Exit status 1 when a notebook fails.
+`pip wheel --no-deps -w dist .`; `read-only` needs Linux, where it mounts the checkout so. Exit status 1 when a notebook
+fails. To try another Python, start it with that one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ NotebookClient(book, timeout=900, kernel_name="python3", resources={"metadata": 
 """
 
 
+# The rest of the command runs where the checkout ($1) cannot be written, not even by root.
+READ_ONLY = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
+READ_ONLY += ['mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh", str(ROOT)]
+
+
 def setting(name: str, scratch: Path) -> tuple[dict[str, str], Path]:
     """Environment and working folder of a column."""
     ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -47,13 +53,15 @@ def setting(name: str, scratch: Path) -> tuple[dict[str, str], Path]:
         [wheel] = (ROOT / "dist").glob("thinktuning_lite-*.whl")
         zipfile.ZipFile(wheel).extractall(scratch / "site")
         return {"PYTHONPATH": str(scratch / "site")}, scratch
+    if name == "read-only":
+        return here | {"XDG_CACHE_HOME": str(scratch)}, ROOT / "notebooks"
     return here, ROOT if name == "root" else scratch
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebooks", nargs="*", default=[""], help="beginnings of their names; default: all")
-    columns = ["C", "cp1252", "root", "elsewhere", "wheel"]
+    columns = ["C", "cp1252", "root", "elsewhere", "wheel", "read-only"]
     parser.add_argument("--only", nargs="+", choices=columns, default=columns)
     options = parser.parse_args()
     books = [p for p in sorted((ROOT / "notebooks").glob("*.ipynb")) if p.name.startswith(tuple(options.notebooks))]
@@ -64,6 +72,7 @@ def main() -> None:
                 own, cwd = setting(column, Path(scratch))
                 env = os.environ | {"THINKTUNING_SMOKE": "1", "OMP_NUM_THREADS": "1"} | own
                 command = [sys.executable, "-X", "utf8", "-c", RUN, str(book), str(cwd)]
+                command = READ_ONLY + command if column == "read-only" else command
                 done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", errors="replace")
             failed += done.returncode != 0
             why = done.stderr.strip().splitlines()[-1:] if done.returncode else ""

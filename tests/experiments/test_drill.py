@@ -6,7 +6,8 @@ import logging
 import os
 import random
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,44 @@ def test_a_run_cut_off_at_random_moments_ends_like_an_undisturbed_one(train, tmp
         left = [p for p in (tmp_path / f"cut{i}").glob("checkpoint-*") if checkpoints.what_is_missing(p)]
         assert not left, moment
         assert same(train(f"cut{i}"), whole), moment
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 16 MB; skips where none can be mounted (that takes Linux and root)."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "small", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here: the injected errors above must do")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def leave_free(disk: Path, free: int) -> Path:
+    """Fill the disk up to `free` bytes; returns the file that does it."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(disk).free - free))
+    return filler
+
+
+def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_room(train, small_disk, tmp_path):
+    whole = train("whole")
+    size = sum(p.stat().st_size for p in (tmp_path / "whole").rglob("*") if p.is_file())
+    draw, failed = random.Random(16), 0
+    while failed < MOMENTS:
+        free, name = draw.randrange(2 * size), f"disk/full{failed}"
+        filler = leave_free(small_disk, free)
+        try:
+            train(name)
+        except OSError as error:
+            assert "No space left" in str(error) or "Make room" in str(error), error
+            failed += 1
+            filler.unlink()
+            assert not [p for p in (tmp_path / name).glob("checkpoint-*") if checkpoints.what_is_missing(p)], free
+            assert same(train(name), whole), free
+        filler.unlink(missing_ok=True)
+        shutil.rmtree(tmp_path / name)
 
 
 def test_a_checkpoint_that_cannot_be_saved_says_what_to_do(train, monkeypatch):

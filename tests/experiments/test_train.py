@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,7 +210,7 @@ PAPERS = dict(
     num_train_epochs=1, max_steps=-1, learning_rate=1e-6, lr_scheduler_type="constant", weight_decay=0.01,
     max_grad_norm=1.0, beta=0.0, epsilon=0.2, temperature=1.0, num_iterations=1, loss_type="dapo",
     max_completion_length=1024, teacher_max_new_tokens=1024, guidance_max_tokens=512, max_guided_length=1024,
-    shaping="released", shaping_mask="guided", gamma_min=0.001, gamma_max=-0.001, fallback_probability=0.01,
+    teacher_max_prompt_length=3072, shaping="released", shaping_mask="guided", gamma_min=0.001, gamma_max=-0.001, fallback_probability=0.01,
     guided_fraction=0.1, guidance_schedule="linear", guidance_steps=32, guidance_selection="random", behaviours=None,
     reward_needs_eos=True, rollouts_at_a_time=160,
 )  # fmt: skip
@@ -256,6 +259,7 @@ def test_the_papers_preset_holds_the_authors_numbers():
         num_train_epochs=2, max_steps=100, learning_rate=1e-5, lr_scheduler_type="linear", weight_decay=0.0,
         max_grad_norm=0.5, beta=0.04, epsilon=0.3, temperature=0.7, num_iterations=2, loss_type="grpo",
         max_completion_length=512, teacher_max_new_tokens=512, guidance_max_tokens=None, max_guided_length=None,
+        teacher_max_prompt_length=None,
         shaping="intended", shaping_mask="teacher", gamma_min=0.002, gamma_max=-0.002, fallback_probability=0.05,
         guided_fraction=0.2, guidance_schedule="cosine", guidance_steps=8, guidance_selection="wrong",
         behaviours=["self-conflict"], reward_needs_eos=False, rollouts_at_a_time=None,
@@ -342,6 +346,10 @@ def test_vllm_is_trls_own_switch_and_reaches_the_trainers_config():
     ({"model": "x"}, "output_dir"),
     ({"preset": "t4", "teacher": {"model": "x"}}, "base_url and model"),
     ({"preset": "t4", "teacher": {"base_url": "x", "model": "y", "apikey": "z"}}, "no field 'apikey'"),
+    ({"preset": "t4", "teacher": {"base_url": "x", "model": "y", "timeout": "long"}}, "teacher.timeout is 'long'"),
+    ({"preset": "t4", "teacher": {"base_url": "x", "model": "y", "retry": 2}}, "did you mean 'retries'"),
+    ({"preset": "t4", "teacher": "http://x"}, "teacher must be a table"),
+    ({"preset": "paper", "teacher": {"base_url": "x", "model": "y"}}, "teacher_max_prompt_length limits the frozen start"),
     ({"preset": "t4", "validation": -1}, "validation is -1; it must be at least 0"),
     ({"preset": "t4", "lora_rank": 0}, "lora_rank is 0"),
     ({"preset": "t4", "lora_rank": None}, "4-bit weights are not trained"),
@@ -496,6 +504,21 @@ def test_who_teaches(small, monkeypatch):
     assert "secret" not in json.dumps(small | {"teacher": endpoint})
 
 
+def test_what_a_config_says_of_an_endpoint_reaches_its_teacher(small):
+    endpoint = {
+        "base_url": "http://localhost:1/v1", "model": "big", "timeout": "90", "parallel": 2, "retries": 0,
+        "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
+    }  # fmt: skip
+    teacher = train_module.build(presets.resolve(small | {"teacher": endpoint}), CPU).teacher
+    assert (teacher.timeout, teacher.parallel, teacher.retries) == (90, 2, 0)
+    assert teacher.extra_body == endpoint["extra_body"] and teacher.model == "big"
+    few = {"base_url": "http://localhost:1/v1", "model": "big", "timeout": None}
+    teacher = train_module.build(presets.resolve(small | {"teacher": few}), CPU).teacher
+    assert (teacher.timeout, teacher.parallel, teacher.retries) == (120, 8, 4)
+    with pytest.raises(ValueError, match="parallel=0.*at least 1"):
+        train_module.build(presets.resolve(small | {"teacher": endpoint | {"parallel": 0}}), CPU)
+
+
 def test_dropped_prompts_are_said(small, capsys):
     long = [{"question": "long " * 300, "answer": "#### 1"}]
     small["data"] = str(write(Path(small["data"]).parent / "long.jsonl", rows(12) + long))
@@ -578,6 +601,40 @@ def test_a_path_to_the_tiny_classroom_is_the_tiny_classroom(monkeypatch):
     run = presets.resolve({"preset": "tiny", "model": "./tiny_classroom"})
     assert run.is_tiny and train_module._teacher_prompt(run) is train_module.TINY_PROMPT
     assert not presets.resolve({"preset": "tiny", "model": "owner/tiny_classroom"}).is_tiny
+
+
+# ---------------------------------------------------------------- the check before a run
+
+
+def test_check_on_the_command_line_names_what_speaks_against_a_run(small, tmp_path, monkeypatch, capsys):
+    """A random teacher writes no guidance."""
+    monkeypatch.setattr(train_module, "probe", lambda: CPU)
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        train_module.main(["--config", str(tmp_path / "a.yaml"), "--check"])
+    said = capsys.readouterr().out
+    assert stopped.value.code == 1 and "The teacher replied (about" in said
+    assert "Problems\n  1. the teacher's reply has not the asked form" in said
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@needs_classroom
+def test_check_as_a_command_of_its_own_shows_a_run_that_can_be_started(tmp_path):
+    config = {
+        "preset": "tiny",
+        "training": {"output_dir": str(tmp_path / "run"), "num_generations": 4, "per_device_train_batch_size": 4,
+                     "gradient_accumulation_steps": 1, "guided_fraction": 0.25},
+    }  # fmt: skip
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = [sys.executable, "-m", "thinktuning_lite", "train", "--config", str(tmp_path / "a.yaml"), "--check"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, env=env, cwd=tmp_path, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    for part in ("The student was asked", "A rollout (", "The teacher was asked", "[system] teacher: self-",
+                 "The teacher replied", "[student, ", "[teacher, ", "Rewards of the group", "answer in the dataset",
+                 "Loss of 4 rows", "No problem was found."):  # fmt: skip
+        assert part in done.stdout, part
+    assert "Traceback" not in done.stderr and not list(tmp_path.glob("run/*"))
 
 
 # ---------------------------------------------------------------- precision, merging, planning

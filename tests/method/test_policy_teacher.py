@@ -285,3 +285,19 @@ def test_what_is_longer_than_learned_positions_is_refused_before_training_or_get
     for prompt, tokens in ((prompts.INSTRUCT_PROMPT, 8), (prompts.TINY_PROMPT, 96)):
         with pytest.raises(ValueError, match="96 learned positions.*teacher_max_new_tokens"):
             PolicyTeacher(model, tokenizer, prompt, max_new_tokens=tokens)
+
+
+def test_a_prompt_beyond_the_set_length_is_not_answered(tiny_model, tokenizer):
+    short, long = GuidanceRequest("1+1?", "2", "self-critique"), GuidanceRequest("1+1? " * 30, "2", "self-critique")
+    teach = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=8)
+    exact = len(teach._prompt_ids(long))
+    limited = PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_new_tokens=8, max_prompt_length=exact - 1)
+    replies = limited([long, short])
+    assert isinstance(replies[0], NoReply) and replies[1:] == teach([short])
+    assert f"prompt has {exact} tokens, and teacher_max_prompt_length is {exact - 1}" in replies[0].reason
+    limited.max_prompt_length = exact
+    assert limited([long, short]) == teach([long, short])
+    with pytest.raises(
+        ValueError, match="teacher_max_prompt_length is 5, before any question: ask by a shorter prompt"
+    ):
+        PolicyTeacher(tiny_model, tokenizer, prompts.TINY_PROMPT, max_prompt_length=5)

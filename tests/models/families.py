@@ -1,4 +1,4 @@
-"""Small random checkpoints in the style of five families: architecture, kind of tokenizer, template, special tokens."""
+"""Small random checkpoints in the style of six families: architecture, kind of tokenizer, template, special tokens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     Gemma2Config,
     GenerationConfig,
     GPT2Config,
@@ -83,6 +84,13 @@ FAMILIES = {
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token + '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
         GPT2Config, dict(n_embd=32, n_layer=2, n_head=2, n_positions=4096, initializer_range=0.3), ("<|endoftext|>",),
+    ),
+    "falcon": Family(
+        "bytes", dict(eos_token="<|endoftext|>"), (),
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + (eos_token if m['role'] == 'assistant' else '') "
+        "+ '\n\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
+        FalconConfig, dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, initializer_range=0.3),
+        ("<|endoftext|>",),
     ),
 }  # fmt: skip
 

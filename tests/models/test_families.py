@@ -1,4 +1,4 @@
-"""Four families (GPT-2 was not seen to end in time), each through load, plan, preflight, three guided steps, save, resume and merge: green, or a stated refusal."""
+"""Six families, each through load, plan, preflight, three guided steps, save, resume and merge: green, or a stated refusal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("bf16", "4-bit", "8-bit optimizer", "paged 8-bit optimizer", *ATTENTION
 CPU = Machine("cpu", "some CPU", 2**34, {n: Trial(n != "flash_attention_2", "") for n in NAMES})
 
 
-@pytest.fixture(scope="module", params=[n for n in FAMILIES if n != "gpt2"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def folder(request, tmp_path_factory) -> Path:
     return make(request.param, tmp_path_factory.mktemp("families") / request.param)
 

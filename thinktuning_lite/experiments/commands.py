@@ -118,7 +118,7 @@ ThinkTuningConfig, TRL's own switches (use_vllm, report_to, save_steps, ...) amo
     preset: 24gb
     model: Qwen/Qwen2.5-3B-Instruct
     data: openai/gsm8k
-    teacher: {base_url: "http://localhost:8000/v1", model: my-model}
+    teacher: {base_url: "http://localhost:8000/v1", model: my-model, timeout: 120, parallel: 8, retries: 4}
     training: {output_dir: runs/mine, use_vllm: true, vllm_mode: colocate, report_to: tensorboard}""")  # fmt: skip
     _add_config_options(parser)
     parser.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps, instead of the config's")

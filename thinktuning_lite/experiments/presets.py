@@ -22,15 +22,30 @@ DTYPES = {
     "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
     "float16": torch.float16, "fp16": torch.float16,
 }  # fmt: skip
-TEACHER_KEYS = ("base_url", "model", "api_key_env")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a run's `teacher` may name: of EndpointTeacher, which see, and the environment variable that holds its key.
+
+    What is left out is EndpointTeacher's own; the length of a reply is the training's `teacher_max_new_tokens`.
+    """
+
+    base_url: str
+    model: str
+    api_key_env: str = ""
+    timeout: float | None = None
+    parallel: int | None = None
+    retries: int | None = None
+    extra_body: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """One training run. `lora_rank` None trains all weights; `teacher` None is the frozen start itself.
 
-    `teacher` else: {base_url, model} of an OpenAI-compatible endpoint, and `api_key_env`, the environment variable that
-    holds its key. `resume` goes on from the newest checkpoint in output_dir (True) or from one checkpoint's folder.
+    `teacher` else: an OpenAI-compatible endpoint, by the fields of `Endpoint`. `resume` goes on from the newest
+    checkpoint in output_dir (True) or from one checkpoint's folder.
     `dtype` is that of the weights; by default the machine's, and float32 when all weights are trained, because a step of
     1e-6 is lost in half precision's rounding. `training` holds fields of ThinkTuningConfig.
     """
@@ -41,7 +56,7 @@ class Run:
     dtype: str | None = None
     lora_rank: int | None = 16
     lora_alpha: int = 32
-    teacher: dict[str, str] | None = None
+    teacher: dict[str, Any] | None = None
     validation: int = 200
     max_prompt_tokens: int = 512
     resume: bool | str = False
@@ -168,6 +183,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             rollouts_at_a_time=160,  # the KV cache of all 640 takes over 100 GB
             learning_rate=1e-6, weight_decay=0.01, max_grad_norm=1.0, loss_type="dapo",  # TRL's name for the token mean
             max_completion_length=1024, teacher_max_new_tokens=1024, guidance_max_tokens=512, max_guided_length=1024,
+            teacher_max_prompt_length=3072,
             shaping="released", shaping_mask="guided", behaviours=None, reward_needs_eos=True,
             # The fraction falls from 0.1 to 0.01 over 16 generations (64 updates), and is off at 0.06 and below: after 8.
             guided_fraction=0.1, guided_fraction_end=0.1 - 0.09 * 31 / 64, guidance_schedule="linear", guidance_steps=32,
@@ -207,6 +223,8 @@ def resolve(config: dict[str, Any]) -> Run:
     asked = training.pop("resume_from_checkpoint", None)  # TRL's own name for the same
     if asked and not merged.get("resume"):
         merged["resume"] = {"true": True}.get(str(asked).lower(), asked)
+    if merged.get("teacher") is not None:
+        merged["teacher"] = checked(merged["teacher"], Endpoint, "teacher")
     if str(merged.get("dtype")).lower() in ("none", "auto"):
         merged["dtype"] = None
     _check_run(Run(**merged))
@@ -230,10 +248,14 @@ def _check_run(run: Run) -> None:
             "all weights in float16 cannot be trained (gradients underflow): dtype: float32, or a lora_rank"
         )
     if run.teacher is not None:
-        check_names(run.teacher, list(TEACHER_KEYS), "teacher")
         if {"base_url", "model"} - set(run.teacher):
             raise ValueError(
                 "teacher: an endpoint needs base_url and model; leave it out for the frozen start as teacher"
+            )
+        if run.training.get("teacher_max_prompt_length") is not None:
+            raise ValueError(
+                "teacher_max_prompt_length limits the frozen start as teacher; a server has a limit of its own, and what "
+                "it refuses stays unguided: set it to none under `training`"
             )
 
 

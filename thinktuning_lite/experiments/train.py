@@ -11,7 +11,7 @@ ThinkTuningConfig, so TRL's own switches (use_vllm, report_to, save_steps, ...) 
     preset: 24gb
     model: Qwen/Qwen2.5-3B-Instruct
     data: openai/gsm8k
-    teacher: {base_url: "http://localhost:8000/v1", model: my-model}
+    teacher: {base_url: "http://localhost:8000/v1", model: my-model, timeout: 120, parallel: 8, retries: 4}
     training: {output_dir: runs/mine, use_vllm: true, vllm_mode: colocate, report_to: tensorboard}
 """
 
@@ -149,10 +149,13 @@ def _endpoint(run: Run, config: ThinkTuningConfig) -> Teacher | None:
     key = run.teacher.get("api_key_env", "")
     if key and key not in os.environ:
         raise ValueError(f"teacher.api_key_env is {key!r}, and there is no such environment variable")
+    named = {name: value for name, value in run.teacher.items() if name != "api_key_env" and value is not None}
     return EndpointTeacher(
-        run.teacher["base_url"], run.teacher["model"], _teacher_prompt(run), api_key=os.environ.get(key, ""),
+        prompt=_teacher_prompt(run),
+        api_key=os.environ.get(key, ""),
         max_new_tokens=config.teacher_max_new_tokens,
-    )  # fmt: skip
+        **named,
+    )
 
 
 def train(

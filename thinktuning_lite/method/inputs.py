@@ -23,6 +23,11 @@ def check_inputs(model: Any, train_dataset: Any, args: Any, processing_class: An
     for name in ("rollout_func", "tools", "environment_factory"):
         if others.get(name):
             raise ValueError(f"{name}: guidance is spliced into TRL's own single-turn generation only; leave it out")
+    if others.get("teacher") is not None and args.teacher_max_prompt_length is not None:
+        raise ValueError(
+            f"teacher_max_prompt_length={args.teacher_max_prompt_length} limits the default teacher, and another was "
+            "passed: set it to None, and limit that one (PolicyTeacher takes max_prompt_length)"
+        )
     if train_dataset is not None and hasattr(train_dataset, "__len__") and len(train_dataset) == 0:
         raise ValueError("the training dataset has no rows: check its path, split and filters")
     if processing_class is not None:

@@ -21,11 +21,13 @@ class PolicyTeacher:
     Of a PEFT model `use_adapter` says who speaks: False, the base alone (so a student in training and its teacher share
     one set of weights in memory), or True, the model with its adapter. `chat_template_kwargs` go to the chat template,
     as in TRL (`{"enable_thinking": False}`). What all prompts of a batch begin with (system prompt, exemplars) is read
-    once. Control tokens that a question or a response spells are encoded as text.
+    once. Control tokens that a question or a response spells are encoded as text. A request whose prompt has more than
+    `max_prompt_length` tokens is not answered (NoReply).
 
     A template that refuses or drops the system role gets it folded into the first user turn. Raises ValueError when it
     cannot carry the prompt even so, when there is no chat template or no EOS, when a PEFT model comes without
-    `use_adapter`, and when an empty request is already longer than the learned positions of a model that has them.
+    `use_adapter`, and when an empty request is already longer than `max_prompt_length`, or than the learned positions of
+    a model that has them.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class PolicyTeacher:
         *,
         use_adapter: bool | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        max_prompt_length: int | None = None,
     ) -> None:
         if tokenizer.chat_template is None:
             raise ValueError("the teacher's tokenizer has no chat template; use an instruct model, or set one")
@@ -51,16 +54,18 @@ class PolicyTeacher:
         self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
         self.max_new_tokens, self.batch_size, self.use_adapter = max_new_tokens, batch_size, use_adapter
         self.chat_template_kwargs = chat_template_kwargs or {}
+        self.max_prompt_length = max_prompt_length
         self._fold = self._must_fold()
         self.positions = position_limit(model)
         trouble = self._too_long(len(self._prompt_ids(GuidanceRequest("", "", self._any_behaviour()))))
         if trouble:
             raise ValueError(
-                f"{trouble.reason}: allow fewer new tokens (teacher_max_new_tokens), or ask by a shorter prompt"
+                f"{trouble.reason}, before any question: ask by a shorter prompt, or change teacher_max_prompt_length or "
+                "teacher_max_new_tokens"
             )
 
     def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
-        """One text for each request, in order; NoReply for one that is longer than the model's positions."""
+        """One text for each request, in order; NoReply for one that is too long."""
         prompts = [self._prompt_ids(r) for r in requests]
         replies: list[str | NoReply] = [self._too_long(len(p)) for p in prompts]
         fitting = [i for i, trouble in enumerate(replies) if trouble is None]
@@ -85,6 +90,10 @@ class PolicyTeacher:
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def _too_long(self, tokens: int) -> NoReply | None:
+        if self.max_prompt_length is not None and tokens > self.max_prompt_length:
+            return NoReply(
+                f"the teacher's prompt has {tokens} tokens, and teacher_max_prompt_length is {self.max_prompt_length}"
+            )
         needed = tokens + self.max_new_tokens
         if self.positions is None or needed <= self.positions:
             return None

@@ -39,6 +39,10 @@ class ThinkTuningConfig(GRPOConfig):
         metadata={"help": "Names known to the teacher's prompt, drawn from evenly; None: the teacher chooses."},
     )
     teacher_max_new_tokens: int = field(default=512, metadata={"help": "Budget of one reply of the teacher."})
+    teacher_max_prompt_length: int | None = field(
+        default=None,
+        metadata={"help": "The default teacher is not asked by a longer prompt (tokens): that rollout stays unguided."},
+    )
     guidance_max_tokens: int | None = field(
         default=None, metadata={"help": "Well-formed guidance is cut to so many tokens; default: not cut."}
     )
@@ -104,7 +108,7 @@ def check_config(c: ThinkTuningConfig) -> None:
     )
     steps = c.guidance_steps
     need(steps is None or steps >= 0, f"guidance_steps={steps}: a number of steps, 0 (never), or None (throughout)")
-    for name in ("guidance_max_tokens", "max_guided_length", "rollouts_at_a_time"):
+    for name in ("teacher_max_prompt_length", "guidance_max_tokens", "max_guided_length", "rollouts_at_a_time"):
         value = getattr(c, name)
         need(value is None or value > 0, f"{name}={value}: a number above 0, or None")
     size = c.rollouts_at_a_time

@@ -70,7 +70,7 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
-        check_inputs(model, train_dataset, args, processing_class, kwargs)
+        check_inputs(model, train_dataset, args, processing_class, kwargs | {"teacher": teacher})
         self.training_log, self.watch, self.movement = TrainingLog(), Watch(), Movement()
         try:
             super().__init__(model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs)
@@ -116,6 +116,7 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         return PolicyTeacher(
             policy, self._tokenizer, prompt, self.args.teacher_max_new_tokens,
             use_adapter=False, chat_template_kwargs=self.args.chat_template_kwargs,
+            max_prompt_length=self.args.teacher_max_prompt_length,
         )  # fmt: skip
 
     def _is_sharded(self) -> bool:
