@@ -79,6 +79,10 @@ def taught(monkeypatch) -> list[str]:
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_load_plan_preflight_train_save_resume_merge(folder, quantization, tmp_path, taught):
     run = run_of(folder, tmp_path / "whole", quantization=quantization)
+    if (folder.name, quantization) == ("falcon", "nf4"):
+        with pytest.raises(ValueError, match="FalconForCausalLM has linear layers of its own kind.*quantization: none"):
+            train_module.build(run, CPU, callbacks=[])
+        return
     assert run.memory_plan(CPU).peak > 0
 
     found = str(train_module.build(run, CPU, callbacks=[]).check())

@@ -17,6 +17,7 @@ from transformers import LlamaConfig, Phi3Config
 from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.classroom.sample import as_prompts, load_tiny_set
 from thinktuning_lite.method.rewards import correctness_reward
+from thinktuning_lite.method.sampling import sample
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import planner
@@ -165,7 +166,7 @@ def test_peak_of_sampling_and_of_training_as_measured(student, tmp_path):
         output_dir=str(tmp_path), guided_fraction=0.0, num_generations=8, per_device_train_batch_size=8, max_steps=1,
         gradient_accumulation_steps=2, max_completion_length=24, generation_kwargs={"suppress_tokens": [5]},
         use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="no",
-        dataloader_pin_memory=False, sampling_engine="hf",  # what the planner describes
+        dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = ThinkTuningTrainer(
         model, correctness_reward, args, Dataset.from_list(rows), processing_class=tokenizer,
@@ -199,6 +200,28 @@ def test_peak_of_sampling_and_of_training_as_measured(student, tmp_path):
     )  # fmt: skip
     for phase, seen in measured.items():
         assert sum(predicted.phases[phase].values()) == pytest.approx(seen, rel=0.2), phase
+
+
+@pytest.mark.parametrize(("tokens", "drawn"), [(20, True), (120, True), (120, False)])
+def test_the_samplers_cache_as_measured(student, tokens, drawn):
+    """Two prompts of unlike length, eight rollouts each: cache with its room, what is copied, and the choice."""
+    model, tokenizer = student
+    rows = as_prompts(load_tiny_set("train")[:2])
+    read = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True)["input_ids"] for r in rows]
+    with allocations() as peak:
+        sample(
+            model, [ids for ids in read for _ in range(8)], max_new_tokens=tokens, eos_ids=[], pad_id=0,
+            temperature=float(drawn),
+        )  # fmt: skip
+    settings = dict(group_size=8, prompt_tokens=max(map(len, read)), completion_tokens=tokens)
+    if drawn:
+        predicted = plan(TINY_CLASSROOM, **TINY, **settings, prompts=2).phases["sampling"]
+    else:  # as a teacher, who reads as many prompts as there are rows
+        asked = dict(settings, prompt_tokens=0, completion_tokens=0, teacher_prompt_tokens=settings["prompt_tokens"])
+        predicted = plan(
+            TINY_CLASSROOM, **TINY | {"teacher": "adapter off"}, **asked, prompts=16, teacher_tokens=tokens
+        ).phases["teaching"]  # fmt: skip
+    assert sum(predicted.values()) == pytest.approx(peak(), rel=0.1)
 
 
 # ---------------------------------------------------------------- what fits

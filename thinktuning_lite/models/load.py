@@ -58,7 +58,7 @@ def load_policy(
 
     Raises, each with the way out: FileNotFoundError (no such folder, no such model), PermissionError (gated),
     ConnectionError (the Hub is out of reach and the model is not in its cache), ValueError (a folder without weights, a
-    tokenizer that cannot chat, an unknown quantization).
+    tokenizer that cannot chat, an unknown quantization, an architecture that cannot be loaded in 4-bit).
     """
     name = str(name)
     _check_folder(name)
@@ -83,12 +83,24 @@ def load_policy(
             **hub,
         )
     if quantization == "nf4":
+        _check_four_bit(model)
         _keep_differentiable(model)
     for note in fit_tokenizer(tokenizer, model):
         logger.info("%s: %s", name, note)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter))
     return model, tokenizer
+
+
+def _check_four_bit(model: PreTrainedModel) -> None:
+    """bitsandbytes takes plain linear layers; an architecture with none but its own kind stays whole, without a word."""
+    from bitsandbytes.nn import Linear4bit
+
+    if not any(isinstance(module, Linear4bit) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} has linear layers of its own kind, which bitsandbytes does not load in 4-bit: "
+            "quantization: none (quantization='none'), or another model"
+        )
 
 
 def _attention(config: PretrainedConfig, machine: Machine) -> str | None:

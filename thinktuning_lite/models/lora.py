@@ -99,11 +99,23 @@ def merge_adapter(
         dtype = getattr(torch, known["dtype"])
     model, tokenizer = load_policy(base, machine, quantization=quantization, dtype=dtype)
     if getattr(model, "is_loaded_in_4bit", False):
-        dtype = dtype or model.dtype
-        model = model.dequantize().to(dtype)
-        model.is_loaded_in_4bit = False  # transformers leaves it on, and PEFT goes by it
+        model = _expanded(model, dtype or model.dtype)
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     del model, merged
     gc.collect()
+
+
+def _expanded(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A 4-bit model with its weights written out, in the layers that its architecture has, so that it can be saved."""
+    with torch.device("meta"):
+        plain = type(model)(model.config)
+    model = model.dequantize().to(dtype)
+    model.is_loaded_in_4bit = False  # transformers leaves it on, and PEFT goes by it
+    for name, layer in plain.named_modules():
+        if isinstance(layer, Conv1D):  # GPT-2's, whose weight lies the other way round; bitsandbytes made it a Linear
+            linear = model.get_submodule(name)
+            layer.weight, layer.bias = torch.nn.Parameter(linear.weight.T.contiguous()), linear.bias
+            model.set_submodule(name, layer)
+    return model

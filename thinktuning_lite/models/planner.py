@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
+from thinktuning_lite.method.decoding import ROOM
 from thinktuning_lite.models.load import _hub_errors
 from thinktuning_lite.models.lora import lora_config, lora_targets
 
@@ -114,7 +115,8 @@ def plan(
     `guided` rollouts of a group are answered by the teacher, which reads `teacher_prompt_tokens` beyond the response; its
     memory is another's when it teaches "elsewhere" (an endpoint). A guided row is longer by `guided_tokens` (default
     `teacher_tokens`, the reply), and so are all rows of its micro-batch, whoever teaches. `at_a_time` rows are sampled
-    together (default: all). On a "cpu" device TRL scores the prompt's positions too.
+    together (default: all). On a "cpu" device rollouts come from `sampling.sample`, as the teacher's replies do everywhere,
+    and TRL scores the prompt's positions too.
 
     Raises ValueError for an unknown quantization, optimizer or teacher, for full fine-tuning of 4-bit weights, and for an
     architecture whose activations cannot be recorded.
@@ -129,17 +131,17 @@ def plan(
     held = _held(shape, quantization, size, full, optimizer, second=teacher == "second model")
 
     rows, own = prompts * group_size, prompt_tokens + completion_tokens
-    longer = teacher_tokens if guided_tokens is None else guided_tokens
-    taught = own + (0 if teacher == "none" else longer)
+    taught = own + (0 if teacher == "none" else teacher_tokens if guided_tokens is None else guided_tokens)
     workspace = shape.largest_linear * size if quantization == "nf4" else 0
     together = min(rows, at_a_time or rows)
-    phases = {"sampling": _generation(text, shape.widest, together, prompt_tokens, own, size)}
-    phases["sampling"]["dequantized weight"] = workspace
+    read = -(-together // group_size) if device == "cpu" else None
+    phases = {"sampling": _generation(text, shape.widest, together, prompt_tokens, own, size, read)}
     if teacher in ("adapter off", "second model"):
         reads = own + teacher_prompt_tokens
         asked = min(prompts * guided, TEACHER_BATCH)
-        phases["teaching"] = _generation(text, shape.widest, asked, reads, reads + teacher_tokens, size)
-        phases["teaching"]["dequantized weight"] = workspace
+        phases["teaching"] = _generation(text, shape.widest, asked, reads, reads + teacher_tokens, size, asked, True)
+    for parts in phases.values():
+        parts["dequantized weight"] = workspace
     phases["training"] = _training(config, taught, micro_batch, rank, dtype, checkpointing)
     phases["training"]["gradients"] = 4 * trained
     scored = micro_batch * (taught - prompt_tokens if device == "cuda" else taught)
@@ -258,19 +260,33 @@ def _base_bytes(shape: _Shape, quantization: str, size: int) -> int:
     return int(shape.linear * (1 / 2 + 1 / 64 + 4 / (64 * 256))) + (shape.total - shape.linear) * size
 
 
-def _generation(text: Any, widest: int, rows: int, prompt: int, total: int, size: int) -> dict[str, int]:
+def _generation(
+    text: Any, widest: int, rows: int, prompt: int, total: int, size: int, read: int | None, greedy: bool = False
+) -> dict[str, int]:
+    """`read` is the number of different prompts, each read once, with `sampling.sample`; None: transformers' generate."""
     every = getattr(text, "num_attention_heads", None)  # None: no attention (Mamba), whose state does not grow
     heads = getattr(text, "num_key_value_heads", None) or every or 0
     head = getattr(text, "head_dim", None) or (text.hidden_size // every if every else 0)
     token = 2 * text.num_hidden_layers * heads * head * size
     # The prompt is read while the cache is still short; later each layer's cache is copied as it grows.
     wide = (4 * text.hidden_size + 3 * widest) * size
-    reading = rows * prompt * wide - token * rows * (total - prompt)
+    room, copied = (total, total) if read is None else _room(prompt, total - 1)
+    readers = rows if read is None else read
+    reading = readers * prompt * (wide + token) - token * rows * room
     return {
-        "KV cache": token * rows * total,
-        "reading the prompt, or a layer's cache growing": max(reading, token * rows * total // text.num_hidden_layers),
-        "next-token logits": 3 * 4 * rows * text.vocab_size,  # logits, scaled ones and probabilities in float32
+        "KV cache": token * rows * room,
+        "reading the prompt, or a layer's cache growing": max(reading, token * rows * copied // text.num_hidden_layers),
+        # logits, scaled ones and probabilities in float32; `sample` draws in float64
+        "next-token logits": (3 * 4 if read is None or greedy else 2 * 4 + 2 * 8) * rows * text.vocab_size,
     }
+
+
+def _room(prompt: int, needed: int) -> tuple[int, int]:
+    """Tokens for which `sampling.sample` holds room in the end, and before it last grew (0: it did not)."""
+    room, before = prompt + ROOM, 0
+    while room < needed:
+        room, before = room + 1 + ROOM, room
+    return room, before
 
 
 @lru_cache(maxsize=64)
