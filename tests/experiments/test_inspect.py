@@ -23,7 +23,7 @@ def write_log(folder: Path, groups: int = 3) -> Path:
 
 
 def data_of(page: Path) -> dict:
-    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])[0]
 
 
 def test_a_run_becomes_a_page_beside_its_log(tmp_path, capsys):
@@ -38,7 +38,7 @@ def test_a_log_of_another_trainer_and_another_place(tmp_path):
     (tmp_path / "3.jsonl").write_text(f"{json.dumps(row)}\n" * 2, encoding="utf-8")
     out = tmp_path / "deeper" / "page.html"
     command_line.main(["inspect", str(tmp_path), "--no-open", "--out", str(out), "--tokenizer", str(TINY_CLASSROOM)])
-    assert [r["tokens"] for r in data_of(out)["views"]["3/0"]["group"]["rollouts"]] == [["it ", "is ", "two"]] * 2
+    assert data_of(out)["words"] == ["it ", "is ", "two"] and data_of(out)["places"] == {"3/0": 0}
 
 
 def test_the_page_is_opened_unless_told_otherwise(tmp_path, monkeypatch, capsys):

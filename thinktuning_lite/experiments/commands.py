@@ -173,7 +173,7 @@ writes  the page --out, and opens it in the browser
     thinktuning inspect outputs/my-grpo --no-open --out groups.html""")  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder or a log")
     parser.add_argument("--out", type=Path, metavar="FILE", help="(inspector.html beside the log)")
-    parser.add_argument("--groups", type=int, metavar="N", help="groups in the page, the first N of the run (200)")
+    parser.add_argument("--groups", type=int, metavar="N", help="groups in the page, the first N of the run (1000)")
     parser.add_argument("--tokenizer", metavar="NAME", help="folder or Hub name; default: what lies beside the log")
     parser.add_argument("--no-open", action="store_true", help="only write the page")
     return parser

@@ -9,7 +9,7 @@ from thinktuning_lite.experiments.commands import inspect_parser
 from thinktuning_lite.experiments.runs import quiet
 from thinktuning_lite.method.dumps import log_or_rollouts
 
-GROUPS = 200  # in a page, unless told otherwise
+GROUPS = 1000  # in a page, unless told otherwise
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,6 +17,11 @@ from thinktuning_lite.views.inspection import CASES, Settings
 from thinktuning_lite.views.losses import LOSS_TYPES, SURROGATES, Loss
 from thinktuning_lite.views.text import visible
 
+# What the browser is sent of each token, in this order; then its weight under every shaping. See `Numbers`.
+FIELDS = (
+    "p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case", "push", "kl", "change", "sampler", "entropy",
+    "correction",
+)  # fmt: skip
 PAGE = 140  # tokens in the static twin
 FALLBACKS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -90,6 +96,7 @@ def as_ui(s: Settings) -> dict:
 def offered(logged: Settings) -> dict:
     c = logged.constants
     return {
+        "fields": list(FIELDS),
         "shapings": list(SHAPINGS),
         "filters": {k: v[0] for k, v in FILTERS.items()},
         "sorts": {k: v[0] for k, v in SORTS.items()},
@@ -100,6 +107,7 @@ def offered(logged: Settings) -> dict:
         "losses": list(LOSS_TYPES),
         "levels": {"token": "of the token", "sequence": "of the whole rollout (GSPO)"},
         "surrogates": SURROGATES,
+        "loss": asdict(logged.loss),
         "fallbacks": sorted({*FALLBACKS, c.fallback_probability}),
         "gamma_limit": max(0.01, 2 * abs(c.gamma_min), 2 * abs(c.gamma_max)),
         "advantages": [c.advantage_max, c.advantage_min],

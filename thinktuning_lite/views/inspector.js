@@ -1,7 +1,6 @@
 // The browser part of the advantage inspector. Model text enters the page by textContent alone. `render` is anywidget's entry
-// point; `showStatic` draws the same in a page without kernel.
+// point; page.js draws the same in a page without kernel.
 
-const FIELDS = ["p", "p_old", "ratio", "weight", "advantage", "slope", "gradient", "case", "push", "kl", "change", "sampler"];
 const BLOCK = 250; // tokens drawn together; of long rollouts only the blocks near the window are drawn
 const MARKS = 1500; // points in the weight figure
 const COLOURS = {
@@ -14,6 +13,7 @@ const COLOURS = {
   push: "push: gradient of the step's loss on log p (orange lowers p, blue raises it)",
   apart: "p of the trainer over p of the sampler: they disagree where it is not 1",
   change: "push now minus push under the run's settings",
+  entropy: "entropy of the policy at the token, in nats",
 };
 const LIGHT = [255, 255, 255],
   DARK_BLUE = [11, 60, 111],
@@ -161,39 +161,30 @@ class View {
     this.list.addEventListener("input", () => this.set({ group: this.list.value, rollout: -1 }));
     this.count = h("p", { class: "tti-note", role: "status" });
     const box = h("div", { class: "tti-box tti-finder" }, h("h3", {}, "Groups"));
-    if (!this.choices.static) {
-      const at = (s) => this.model.get("listing").steps.indexOf(s) + 1;
-      const step = this.slider(
-        "Step",
-        "step",
-        { min: 0, max: steps.length, step: 1 },
-        (i) => (i === 0 ? -1 : this.model.get("listing").steps[i - 1]),
-        at,
-        (s) => (s === -1 ? "all" : String(s)),
-      );
-      this.stepNode = step.querySelector("input");
-      box.append(
-        h(
-          "div",
-          { class: "tti-controls" },
-          step,
-          this.select("Show", Object.entries(this.choices.filters), "filter"),
-          this.select("Sort", Object.entries(this.choices.sorts), "sort"),
-          this.searchBox(),
-          h(
-            "button",
-            { type: "button", onclick: () => this.find(this.model.get("group").question) },
-            "This question over training",
-          ),
-          h(
-            "button",
-            { type: "button", onclick: () => this.set({ pushes: this.ui().pushes + 1 }) },
-            "Biggest pushes of this step",
-          ),
-          h("button", { type: "button", onclick: () => this.set({ reload: this.ui().reload + 1 }) }, "Read new steps"),
-        ),
-      );
-    }
+    const at = (s) => this.model.get("listing").steps.indexOf(s) + 1;
+    const step = this.slider(
+      "Step",
+      "step",
+      { min: 0, max: steps.length, step: 1 },
+      (i) => (i === 0 ? -1 : this.model.get("listing").steps[i - 1]),
+      at,
+      (s) => (s === -1 ? "all" : String(s)),
+    );
+    this.stepNode = step.querySelector("input");
+    const button = (text, onclick) => h("button", { type: "button", onclick }, text);
+    box.append(
+      h(
+        "div",
+        { class: "tti-controls" },
+        step,
+        this.select("Show", Object.entries(this.choices.filters), "filter"),
+        this.select("Sort", Object.entries(this.choices.sorts), "sort"),
+        this.searchBox(),
+        button("This question over training", () => this.find(this.model.get("group").question)),
+        button("Biggest pushes of this step", () => this.set({ pushes: this.ui().pushes + 1 })),
+        ...(this.choices.static ? [] : [button("Read new steps", () => this.set({ reload: this.ui().reload + 1 }))]),
+      ),
+    );
     this.pushed = h("ol", { class: "tti-pushes", "aria-label": "Biggest pushes" });
     box.append(this.list, this.count, this.pushed);
     return box;
@@ -248,7 +239,7 @@ class View {
     const fields = h("fieldset", { class: "tti-box" }, h("legend", {}, "What if"), controls, this.note);
     if (choices.static) {
       fields.disabled = true;
-      controls.after(h("p", { class: "tti-note" }, "A saved page: run the notebook to move these."));
+      controls.after(h("p", { class: "tti-note" }, "A saved page: open the log in a notebook, Inspector(path), to move these."));
     }
     return fields;
   }
@@ -327,6 +318,10 @@ class View {
       this.detail,
       this.strips,
     );
+  }
+
+  say(text) {
+    this.note.textContent = text;
   }
 
   answered() {
@@ -455,19 +450,20 @@ class View {
     const flat = floats(numbers.values);
     this.numbers = numbers;
     this.values = {};
-    FIELDS.forEach((name, f) => (this.values[name] = flat.subarray(f * count, (f + 1) * count)));
+    const { fields, shapings } = this.choices;
+    fields.forEach((name, f) => (this.values[name] = flat.subarray(f * count, (f + 1) * count)));
     this.values.apart = this.values.sampler.map((s, k) => this.values.p[k] / s);
-    this.weightsBy = this.choices.shapings.map((_, s) =>
-      flat.subarray((FIELDS.length + s) * count, (FIELDS.length + s + 1) * count),
-    );
+    this.weightsBy = shapings.map((_, s) => flat.subarray((fields.length + s) * count, (fields.length + s + 1) * count));
     group.rollouts.forEach((r, i) => {
       const taught = r.author.reduce((a, b) => a + b, 0);
       const who = r.guided
         ? `guided: the teacher wrote the last ${taught} of ${r.tokens.length} tokens`
         : `own, ${r.tokens.length} tokens`;
       const cut = r.finish === "length" ? " · cut off" : "";
+      const parts = Object.entries(r.rewards ?? {});
+      const each = parts.length > 1 ? ` (${parts.map(([name, x]) => `${name} ${number(x)}`).join(", ")})` : "";
       this.heads[i].said.textContent =
-        `Rollout ${i} · reward ${number(r.reward)} · A = ${signed(numbers.after[i])} · ${who}${cut}`;
+        `Rollout ${i} · reward ${number(r.reward)}${each} · A = ${signed(numbers.after[i])} · ${who}${cut}`;
     });
     this.answered();
     this.root.dataset.version = numbers.version ?? 0;
@@ -559,7 +555,8 @@ class View {
       ["A·s", signed(v.advantage[k], 4)],
       ["gradient", number(v.gradient[k], 3) + (v.slope[k] === 0 && v.advantage[k] !== 0 ? " (clipped)" : "")],
     ];
-    if (!Number.isNaN(v.sampler[k])) rows.push(["sampler's p", number(v.sampler[k], 4)]);
+    const noted = { "sampler's p": v.sampler, correction: v.correction, entropy: v.entropy };
+    for (const [name, values] of Object.entries(noted)) if (!Number.isNaN(values[k])) rows.push([name, number(values[k], 4)]);
     const cell = ([name, value]) =>
       h("span", { class: "tti-cell" }, h("b", {}, name), " ", h("span", { "data-cell": name }, value));
     let text = this.choices.cases[v.case[k]];
@@ -592,35 +589,64 @@ class View {
 
   // The loss line with this token's numbers put in, factor by factor.
   formula(k) {
-    const { rollout } = this.place(k),
-      v = this.values,
-      ui = this.ui(),
-      n = this.numbers;
-    const r = v.ratio[k],
+    const v = this.values,
+      { rollout } = this.place(k),
+      whole = this.numbers.after[rollout],
       a = v.advantage[k],
-      e = ui.epsilon,
-      whole = n.after[rollout];
-    const shaped = v.case[k] > 0;
-    const lines = [
-      `r = p / p_old = ${shaped ? "1, by definition: no one sampled this token" : `${number(v.p[k], 4)} / ${number(v.p_old[k], 4)} = ${number(r, 4)}`}`,
-      `A = ${signed(whole, 4)}, the rollout's` + (shaped && v.case[k] !== 4 ? `, times s = w = ${number(v.weight[k], 4)}: ${signed(a, 4)}` : ""),
-    ];
-    if (Number.isNaN(v.p[k])) return [...lines.slice(1), "p is missing from this log, and with it the ratio, the slope and the push"];
-    const surrogate = this.choices.surrogates[ui.loss_type];
-    if (surrogate.startsWith("-min(r A")) {
-      const clipped = Math.max(1 - e, Math.min(1 + e, r));
-      lines.push(
-        `${surrogate} = −min(${number(r, 4)} · ${number(a, 4)}, ${number(clipped, 4)} · ${number(a, 4)}) = ` +
-          number(-Math.min(r * a, clipped * a), 4),
-      );
-    } else lines.push(`${ui.loss_type}: ${surrogate}`);
+      shaped = v.case[k] > 0 && v.case[k] < 4;
+    const advantage =
+      `A = ${signed(whole, 4)}, the rollout's` +
+      (shaped && whole ? `; times s = dw/d log p = ${number(a / whole, 4)}: ${signed(a, 4)}` : "");
+    if (Number.isNaN(v.p[k]))
+      return [advantage, "p is missing from this log, and with it the ratio, the slope and the push"];
+    const [r, ratio] = this.ratioIn(k);
+    const lines = [ratio, advantage, this.surrogate(r, a, v.p[k])];
+    const corrected = v.correction[k] === 1 || Number.isNaN(v.correction[k]) ? "" : `, the correction ${number(v.correction[k], 4)} in it`;
+    const kl = v.kl[k] ? `, with ${number(v.kl[k], 3)} from the KL term` : "";
     lines.push(
-      `slope, the derivative by log p: ${number(v.slope[k], 4)}; averaged by ${n.averaging[rollout]}` +
-        (v.kl[k] ? `, with ${number(v.kl[k], 3)} from the KL term` : "") +
-        `: push ${number(v.push[k], 4)}`,
+      `slope, the derivative by log p: ${number(v.slope[k], 4)}${corrected}; averaged by ` +
+        `${this.numbers.averaging[rollout]}${kl}: push ${number(v.push[k], 4)}`,
     );
     if (v.change[k]) lines.push(`under the run's settings the push was ${number(v.push[k] - v.change[k], 4)}`);
     return lines;
+  }
+
+  // The ratio that the loss has for a token, and how it comes about.
+  ratioIn(k) {
+    const v = this.values,
+      { rollout } = this.place(k),
+      [start, end] = [this.starts[rollout], this.starts[rollout + 1]];
+    if (this.ui().importance_sampling_level === "sequence") {
+      const logs = [...v.ratio.subarray(start, end)].map(Math.log);
+      const r = Math.exp(logs.reduce((x, y) => x + y, 0) / logs.length);
+      return [r, `r = ${number(r, 4)}, the geometric mean of p / p_old over the rollout's ${end - start} tokens`];
+    }
+    const r = v.ratio[k];
+    if (v.case[k] > 0 && v.case[k] < 4) return [r, "r = 1, by definition: no one sampled this token"];
+    return [r, `r = p / p_old = ${number(v.p[k], 4)} / ${number(v.p_old[k], 4)} = ${number(r, 4)}`];
+  }
+
+  // The loss of a token before averaging, in symbols and with its numbers.
+  surrogate(r, a, p) {
+    const { loss_type: name, epsilon } = this.ui(),
+      { loss, surrogates } = this.choices,
+      high = loss.epsilon_high ?? epsilon,
+      [rs, as] = [number(r, 4), number(a, 4)];
+    if (name === "vespo") return `${name}: ${surrogates[name]}`;
+    if (name === "cispo")
+      return `${surrogates[name]} = −min(${rs}, ${number(high)}) · ${as} · ${number(Math.log(p), 4)} = ${number(-Math.min(r, high) * a * Math.log(p), 4)}`;
+    if (name === "sapo") {
+      const tau = a > 0 ? loss.sapo_temperature_pos : loss.sapo_temperature_neg;
+      const value = ((-4 / tau) * a) / (1 + Math.exp(-tau * (r - 1)));
+      return `${surrogates[name]}, τ = ${number(tau)}: −(4 / ${number(tau)}) σ(${number(tau)} (${rs} − 1)) · ${as} = ${number(value, 4)}`;
+    }
+    const upper = Math.min(r, loss.delta ?? Infinity),
+      clipped = Math.max(1 - epsilon, Math.min(1 + high, r));
+    const capped = upper < r ? `min(${rs}, δ = ${number(loss.delta)})` : rs;
+    return (
+      `−min(r A, clip(r, ${number(1 - epsilon)}, ${number(1 + high)}) A) = −min(${capped} · ${as}, ` +
+      `${number(clipped, 4)} · ${as}) = ${number(-Math.min(upper * a, clipped * a), 4)}`
+    );
   }
 
   hover(event) {
@@ -836,24 +862,6 @@ function render({ model, el }) {
     hidden.remove();
     Object.entries(on).forEach(([name, call]) => model.off(name, call));
   };
-}
-
-function showStatic(el, data) {
-  const state = { ...data, ...data.views[data.ui.group] };
-  const view = new View(
-    {
-      get: (name) => state[name],
-      set: (name, value) => {
-        const moved = value.group !== state.ui.group;
-        state.ui = value;
-        if (!moved) return;
-        Object.assign(state, data.views[value.group]);
-        view.drawGroup();
-      },
-      save_changes: () => {},
-    },
-    el,
-  );
 }
 
 export default { render };

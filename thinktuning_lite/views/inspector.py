@@ -18,9 +18,11 @@ import traitlets
 
 from thinktuning_lite.method.rollouts import UNKNOWN_TOKEN, Rollout, pieces
 from thinktuning_lite.views import plots
+from thinktuning_lite.views.compact import compact, deflated
 from thinktuning_lite.views.exchange import (
     as_ui,
     finite,
+    floats,
     listed,
     offered,
     page_of,
@@ -31,7 +33,7 @@ from thinktuning_lite.views.exchange import (
 from thinktuning_lite.views.index import FILTERS, SORTS, Group, RolloutIndex, Row, find_tokenizer
 from thinktuning_lite.views.inspection import Numbers, Settings, detect, recompute
 from thinktuning_lite.views.packing import curves, note, packed
-from thinktuning_lite.views.page import listed_floats, page
+from thinktuning_lite.views.page import PLAIN, page, rows_of
 from thinktuning_lite.views.scoring import score_tokens
 from thinktuning_lite.views.text import visible
 
@@ -192,7 +194,7 @@ class Inspector(anywidget.AnyWidget):
         found = []
         for group in (g for g in self.index.groups if g.step == step):
             rollouts, batch = self._read(group)
-            push = recompute(rollouts, self.settings, *self._scored(rollouts), batch).push
+            push = self._recomputed(rollouts, batch).push
             ends = torch.tensor([len(r.token_ids) for r in rollouts]).cumsum(0)
             for k in push.abs().nan_to_num(nan=0.0).topk(min(n, len(push))).indices.tolist():
                 i = int((ends <= k).sum())
@@ -209,25 +211,47 @@ class Inspector(anywidget.AnyWidget):
                 )
         return sorted((x for x in found if x["push"]), key=lambda x: -abs(x["push"]))[:n]
 
-    def to_html(self, path: str | Path, groups: int = 12) -> Path:
+    def to_html(self, path: str | Path, groups: int = 1000, beside: Inspector | None = None) -> Path:
         """Write a page that needs neither kernel nor network: the listed groups, at most `groups`, as settings stand.
 
-        Group, rollout, colour and the exact numbers of each token stay live in it; the sliders need a kernel. Returns
-        the path.
+        Everything but the what-if controls stays live in it. p is kept to about three digits, other numbers to four.
+        `beside`: another log, to stand to the right: a group chosen in one shows the other's of that question. Returns the
+        path.
         """
-        keys = [self.ui["group"], *(row["key"] for row in self.listing["groups"])]
-        keys = list(dict.fromkeys(keys))[:groups]
-        chosen = {g.key: g for g in self.index.groups if g.key in keys}
-        rows = sorted((listed(g) for g in chosen.values()), key=lambda row: keys.index(row["key"]))
-        data = {
-            "ui": self.ui,
-            "choices": self.choices | {"static": True},
-            "listing": self.listing | {"groups": rows, "total": len(rows)},
-            "views": {key: self._view(chosen[key]) for key in keys},
-        }
+        panes = [self._pane(groups)] + ([] if beside is None else [beside._pane(groups)])
         path = Path(path)
-        path.write_text(page(data, [self._read(g)[0] for g in chosen.values()]), encoding="utf-8")
+        path.write_text(page(panes, [self._read(g)[0] for g in self._wanted()[:PLAIN]]), encoding="utf-8")
         return path
+
+    def _pane(self, groups: int) -> dict:
+        """What the static page holds of this log."""
+        shown = next((g for g in self.index.groups if g.key == self.ui["group"]), self.index.groups[0])
+        chosen = [shown, *(g for g in self._wanted() if g.key != shown.key)][:groups]
+        words: dict[str, int] = {}
+        pieces = deflated([self._compact(g, words) for g in chosen])
+        rows = rows_of(sorted(chosen, key=SORTS[self.ui["sort"]][1]))
+        return {
+            "title": self.title,
+            "ui": self.ui | {"group": shown.key, "search": "", "filter": "all", "step": -1},
+            "choices": self.choices | {"static": True},
+            "listing": {"groups": rows, "total": len(rows), "steps": sorted({g.step for g in chosen}), "incomplete": 0},
+            "places": {g.key: i for i, g in enumerate(chosen)},
+            "pieces": pieces,
+            "words": list(words),
+            "curve_p": curves(self.settings, self._numbers.after)[0].tolist(),
+        }
+
+    def _compact(self, group: Group, words: dict[str, int]) -> bytes:
+        rollouts, batch = self._read(group)
+        sent = self._packed(rollouts, batch, self._recomputed(rollouts, batch))
+        values, weights = sent.pop("values").numpy(), sent.pop("curves").numpy()
+        sent.pop("curve_p")
+        return compact(self._described(rollouts), sent, values, weights, words)
+
+    @property
+    def title(self) -> str:
+        """Which log this is: the folder it lies in."""
+        return "Advantage inspector" if self.index.path is None else f"{self.index.path.resolve().parent.name}"
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         """Two outputs: the static twin, then the widget, which hides the twin for as long as it lives.
@@ -264,14 +288,18 @@ class Inspector(anywidget.AnyWidget):
         elif changed - {"rollout", "colour", "reload", "step", "filter", "sort", "search", "pushes"}:
             self._recompute()
 
-    def _list(self) -> None:
+    def _wanted(self) -> list[Group]:
+        """The groups that step, filter and search leave, in the order chosen."""
         ui = self.ui
         keep = FILTERS[ui["filter"]][1]
         found = [g for g in self.index.groups if keep(g) and ui["step"] in (-1, g.step)]
         if ui["search"]:
             holds = self.index.holding(ui["search"])
             found = [g for g in found if g.key in holds]
-        found.sort(key=SORTS[ui["sort"]][1])
+        return sorted(found, key=SORTS[ui["sort"]][1])
+
+    def _list(self) -> None:
+        found = self._wanted()
         self.listing = {
             "groups": [listed(g) for g in found[:LISTED]],
             "total": len(found),
@@ -289,19 +317,14 @@ class Inspector(anywidget.AnyWidget):
 
     def _recompute(self) -> None:
         self._version += 1
-        self._numbers = recompute(self._rollouts, self.settings, *self._scored(self._rollouts), self._batch)
-        self.numbers = self._packed() | {"version": self._version}
+        self._numbers = self._recomputed(self._rollouts, self._batch)
+        sent = self._packed(self._rollouts, self._batch, self._numbers)
+        self.numbers = {k: floats(v) if isinstance(v, torch.Tensor) else v for k, v in sent.items()} | {
+            "version": self._version
+        }
 
-    def _view(self, group: Group) -> dict:
-        """What the static page holds of a group; the shown one is put back afterwards."""
-        shown = self._rollouts, self._batch, self._numbers
-        try:
-            self._rollouts, self._batch = self._read(group)
-            self._numbers = recompute(self._rollouts, self.settings, *self._scored(self._rollouts), self._batch)
-            packed = {k: listed_floats(v) if isinstance(v, bytes) else v for k, v in self._packed().items()}
-            return {"group": self._described(self._rollouts), "numbers": packed}
-        finally:
-            self._rollouts, self._batch, self._numbers = shown
+    def _recomputed(self, rollouts: list[Rollout], batch: list[Row], settings: Settings | None = None) -> Numbers:
+        return recompute(rollouts, settings or self.settings, *self._scored(rollouts), batch)
 
     def _described(self, rollouts: list[Rollout]) -> dict:
         first = rollouts[0]
@@ -314,6 +337,7 @@ class Inspector(anywidget.AnyWidget):
                 {
                     "reward": finite([r.reward])[0],
                     "guided": r.guided,
+                    "rewards": {k: v if v is None else finite([v])[0] for k, v in (r.rewards or {}).items()},
                     "finish": r.finish,
                     "replaced": replaced(r),
                     "tokens": self._tokens(r),
@@ -323,10 +347,10 @@ class Inspector(anywidget.AnyWidget):
             ],
         }
 
-    def _packed(self) -> dict:
-        as_run = recompute(self._rollouts, self.logged, *self._scored(self._rollouts), self._batch).push
-        sent = packed(self._rollouts, self._batch, self.settings, self._numbers, as_run)
-        return sent | {"note": note(self._rollouts, self._numbers, compared=bool(self._policies))}
+    def _packed(self, rollouts: list[Rollout], batch: list[Row], numbers: Numbers) -> dict:
+        as_run = numbers if self.settings == self.logged else self._recomputed(rollouts, batch, self.logged)
+        sent = packed(rollouts, batch, self.settings, numbers, as_run.push)
+        return sent | {"note": note(rollouts, numbers, compared=bool(self._policies))}
 
     # -------------------------------------------------------- helpers
 

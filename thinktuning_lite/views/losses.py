@@ -12,12 +12,12 @@ from torch import Tensor
 
 LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "sapo", "cispo", "vespo")
 LEVELS = ("token", "sequence")
-# The loss of one token before averaging, for the formula shown to the reader; r ratio, A the token's advantage.
+# The loss of one token before averaging where it is no clipped ratio, for the formula shown to the reader; r ratio, A the
+# token's advantage.
 SURROGATES = {
-    **{name: "-min(r A, clip(r, 1 - ε, 1 + ε) A)" for name in ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")},
-    "sapo": "-(4 / τ) σ(τ (r - 1)) A",
-    "cispo": "-min(r, ε_high) A log p, the ratio held fixed",
-    "vespo": "-φ A log p, φ the weight of the whole rollout",
+    "sapo": "−(4 / τ) σ(τ (r − 1)) A",
+    "cispo": "−min(r, ε_high) A log p, the ratio held fixed",
+    "vespo": "−φ A log p, φ the weight of the whole rollout",
 }
 _MEAN_OVER_ROWS = ("grpo", "sapo", "luspo", "dr_grpo")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from thinktuning_lite.method.rollouts import UNKNOWN_TOKEN, Rollout
 from thinktuning_lite.method.shaping import gamma_intended, gamma_released, shape
-from thinktuning_lite.views.exchange import averaging, finite, floats, why
+from thinktuning_lite.views.exchange import averaging, finite, why
 from thinktuning_lite.views.index import Row
 from thinktuning_lite.views.inspection import Numbers, Settings, differing
 
@@ -18,29 +19,33 @@ def curves(settings: Settings, after: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (M,) and the weight of a shaped token there, (G, M), for each rollout's advantage."""
     c = settings.constants
     near_pole = torch.tensor([abs(g) * (1 + d) for g in (c.gamma_min, c.gamma_max) for d in (-1e-3, 1e-3, 0.03, 0.1)])
-    p = torch.cat([torch.logspace(-8, 0, 161), near_pole, torch.tensor([c.fallback_probability * 0.999])])
+    p = torch.cat([torch.logspace(-8, 0, 97), near_pole, torch.tensor([c.fallback_probability * 0.999])])
     p = p[(p >= 1e-8) & (p <= 1)].sort().values
     return p, shape(settings.shaping, p[None, :], after[:, None], c).weight
 
 
 def token_rows(rollouts: list[Rollout], numbers: Numbers, push_of_run: Tensor) -> Tensor:
-    """(12 + S, N): what inspector.js calls FIELDS, then the weight under every shaping. NaN: not known."""
+    """(FIELDS + shapings, N): every number of every token, NaN where it is not known."""
     n = numbers
-    told = [r.sampler_logps or [None] * len(r.token_ids) for r in rollouts]
-    sampler = torch.tensor([math.nan if x is None else math.exp(x) for row in told for x in row], dtype=torch.float32)
-    fields = [n.p, n.p_old, n.ratio, n.weight, n.advantage, n.slope, n.gradient, n.case, n.push, n.kl]
-    return torch.cat([torch.stack([*fields, n.push - push_of_run, sampler]), n.weights_by])
+
+    def noted(name: str, of: Callable[[float], float] = float) -> Tensor:
+        rows = [getattr(r, name) or [None] * len(r.token_ids) for r in rollouts]
+        return torch.tensor([math.nan if x is None else of(x) for row in rows for x in row], dtype=torch.float32)
+
+    more = [n.push - push_of_run, noted("sampler_logps", math.exp), noted("entropy"), noted("correction")]
+    fields = [n.p, n.p_old, n.ratio, n.weight, n.advantage, n.slope, n.gradient, n.case, n.push, n.kl, *more]
+    return torch.cat([torch.stack(fields), n.weights_by])
 
 
 def packed(
     rollouts: list[Rollout], batch: list[Row], settings: Settings, numbers: Numbers, push_of_run: Tensor
 ) -> dict:
-    """float32 in bytes, one row of numbers after another, and the words of each rollout."""
+    """What of a group's numbers the browser needs: tensors, and the words of each rollout."""
     p, weights = curves(settings, numbers.after)
     return {
-        "values": floats(token_rows(rollouts, numbers, push_of_run)),
-        "curve_p": floats(p),
-        "curves": floats(weights),
+        "values": token_rows(rollouts, numbers, push_of_run),
+        "curve_p": p,
+        "curves": weights,
         "before": finite(numbers.before.tolist()),
         "after": finite(numbers.after.tolist()),
         "gamma": {
