@@ -23,9 +23,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check thinktuning_lite tests benchmarks
 	$(BIN)/mypy
 
-# every cell of every notebook a second time, in order and backwards
+# every cell of every notebook a second time, in order and backwards; and every student version once
 test-again: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -o addopts= tests/lessons/test_again.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -o addopts= tests/lessons/test_again.py tests/lessons/test_student_versions.py
 
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"

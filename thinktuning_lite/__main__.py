@@ -40,6 +40,12 @@ COMMANDS = {
         "experiments.inspect", "every token of a run's rollouts, as a page in the browser", commands.inspect_parser
     ),
     "lab": Command("lessons.lab", "open the notebooks in JupyterLab", commands.lab_parser),
+    "course": Command(
+        "lessons.course.pack",
+        "student and instructor versions of the notebooks, and otter's tests",
+        commands.course_parser,
+    ),
+    "grade": Command("lessons.course.grade", "a folder of submissions, to one CSV", commands.grade_parser),
     "make-classroom": Command("classroom.make", "pretrain the tiny student anew", commands.make_classroom_parser),
 }
 

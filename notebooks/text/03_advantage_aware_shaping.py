@@ -827,9 +827,8 @@ check.break_even(break_even)
 
 # %%
 def needed(name, p, a_right=1.0, a_wrong=-1.0):
-    up = a_right * gradient_weight(name, p, a_right)
-    down = -a_wrong * gradient_weight(name, p, a_wrong)
-    return down / (up + down)
+    up, down = (a * gradient_weight(name, p, a) for a in (a_right, a_wrong))  # down < 0
+    return down / (down - up)
 
 
 print("right guidance needed at p = 1e-6, equal |A|:")

@@ -177,3 +177,36 @@ writes  the page --out, and opens it in the browser
     parser.add_argument("--tokenizer", metavar="NAME", help="folder or Hub name; default: what lies beside the log")
     parser.add_argument("--no-open", action="store_true", help="only write the page")
     return parser
+
+
+def course_parser() -> Parser:
+    parser = _parser("course", """\
+Make a course of the notebooks: a version for students, one for the lecturer, and tests for otter-grader.
+
+takes   seconds; with --execute as long as the notebooks (their heads say)
+writes  the folder --out: student/ (no solutions, checks kept), instructor/ (solutions in place),
+        instructor/otter/ (tests and an autograder.zip for each notebook)""")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--notebooks", nargs="+", metavar="NAME", help="those that begin so, as in 00 01 (all)")
+    parser.add_argument(
+        "--execute", action="store_true", help="run the instructor's notebooks, so that they hold outputs"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of otter's hidden variants (drawn)")
+    return parser
+
+
+def grade_parser() -> Parser:
+    parser = _parser("grade", """\
+Grade a folder of submissions: archives of notebooks, notebooks, or one folder each. A submission's code runs in a
+process of its own, with limits; it never meets the checks. For marks that count, grade in a container.
+
+takes   some ten seconds of processor time a submission of all notebooks
+writes  one CSV: a row for each task with its points and the reason, and a row with each submission's sum""")  # fmt: skip
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--notebooks", nargs="+", metavar="NAME", help="those that begin so, as in 00 01 (all)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="(grades.csv)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="submissions at a time (half the cores)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of processor time for one answer (10)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="for one submission, by the clock (10)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the hidden variants (drawn, and said)")
+    return parser
