@@ -169,7 +169,8 @@ def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], p
 
 def _forward(model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """Logits (rows, vocabulary) in float32 of the token after the last column."""
-    keep = {"logits_to_keep": 1} if _keeps_logits(type(_base(model))) else {}
+    architecture: Any = type(_base(model))
+    keep = {"logits_to_keep": 1} if _keeps_logits(architecture) else {}
     out = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **keep
     )
@@ -177,7 +178,7 @@ def _forward(model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, 
 
 
 @lru_cache
-def _keeps_logits(architecture: type) -> bool:
+def _keeps_logits(architecture: Any) -> bool:
     return "logits_to_keep" in inspect.signature(architecture.forward).parameters
 
 
@@ -204,6 +205,7 @@ def _close_gaps(cache: DynamicCache, ended: torch.Tensor, going: int) -> torch.T
     gaps = ended[:going].nonzero()[:, 0]
     movers = (~ended[going:]).nonzero()[:, 0] + going
     order[gaps] = movers
-    for layer in cache.layers:
+    layers: list[Any] = cache.layers  # each a RoomyLayer
+    for layer in layers:
         layer.close_gaps(gaps, movers, going)
     return order

@@ -210,7 +210,7 @@ class _Numbers:
 def _rollout(*, text: str, advantage: float | None = None, **known: Any) -> Rollout:
     """A Rollout of what is known: without token ids one entry a word, without log-probabilities NaN."""
     words = len(pieces(text))
-    known = {"token_ids": [UNKNOWN_TOKEN] * words, "logps": [math.nan] * words} | known
+    known = dict[str, Any](token_ids=[UNKNOWN_TOKEN] * words, logps=[math.nan] * words) | known
     n = len(known["token_ids"])
     missing = math.nan if advantage is None else advantage
     return Rollout(text=text, author=[0] * n, weights=[1.0] * n, advantage=missing, **known)

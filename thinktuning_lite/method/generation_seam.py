@@ -6,6 +6,7 @@ import math
 import random
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ class GenerationSeam(GRPOTrainer):
     watch: Watch
     movement: Movement
     positions: int | None
+    _should_log_rollouts: Callable[[], bool]  # the loss seam's
     _inputs: list[dict]
     _teacher_mask: list[list[int]]
 
@@ -107,7 +109,8 @@ class GenerationSeam(GRPOTrainer):
         kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
         requests = [self._request(self._inputs[i], text, rng) for i, (_, text) in kept.items()]
         replies = self._replies(requests)
-        completion_ids, counts, examples = list(completion_ids), Counter(asked=len(picks)), {}
+        completion_ids, counts = list(completion_ids), Counter(asked=len(picks))
+        examples: dict[str, str] = {}
         for i, reply in zip(picks, replies, strict=True):
             if isinstance(reply, NoReply):
                 counts["unanswered"] += 1

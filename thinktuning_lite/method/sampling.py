@@ -72,7 +72,7 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int] | None:
     """What all prompts begin with, for `sample`'s `prefix`; None when it is too short to be worth a reading of its own."""
     if len(prompts) < 2:
         return None
-    start = os.path.commonprefix([list(p[:-1]) for p in prompts])
+    start = list(os.path.commonprefix([list(p[:-1]) for p in prompts]))
     return start if len(start) >= SHORTEST_PREFIX else None
 
 
@@ -83,8 +83,10 @@ def suppressed_ids(model: Any) -> list[int]:
 
 # Of a generation config: what `sample` knows, what says nothing about a token's choice, what is neutral at this value.
 _KNOWN = ("max_new_tokens", "temperature", "top_k", "top_p", "suppress_tokens", "eos_token_id", "pad_token_id")
-_SILENT = ("bos_token_id", "do_sample", "disable_compile", "max_length", "use_cache", "output_attentions")
-_SILENT += ("output_hidden_states", "_from_model_config", "transformers_version")
+_SILENT = (
+    "bos_token_id", "do_sample", "disable_compile", "max_length", "use_cache", "output_attentions",
+    "output_hidden_states", "_from_model_config", "transformers_version",
+)  # fmt: skip
 # What a checkpoint's generation config may hold that bends sampling, and the value at which it does nothing.
 _HABITS = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "no_repeat_ngram_size": 0}
 _NEUTRAL = {"repetition_penalty": 1.0, "cache_implementation": None, **_HABITS}

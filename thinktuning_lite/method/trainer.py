@@ -15,7 +15,7 @@ import copy
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
@@ -115,7 +115,7 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
             )
         return PolicyTeacher(
             policy, self._tokenizer, prompt, self.args.teacher_max_new_tokens,
-            use_adapter=False, chat_template_kwargs=self.args.chat_template_kwargs,
+            use_adapter=False, chat_template_kwargs=cast(dict[str, Any], self.args.chat_template_kwargs),
             max_prompt_length=self.args.teacher_max_prompt_length,
         )  # fmt: skip
 
