@@ -456,6 +456,31 @@ def test_windows_without_guided_rows_are_not_touched(build, tokenizer):
     assert any(not torch.equal(a["row"], b["row"]) for a, b in zip(result[:3], batches[:3], strict=True))
 
 
+def test_windows_of_the_own_sampler_are_sorted_without_guidance_too_and_the_gradient_stays(
+    build, tokenizer, monkeypatch
+):
+    trainer = build(True, guided_fraction=0.0, gradient_accumulation_steps=3)
+    batches = random_window(tokenizer, 3, guided=())
+    for b in batches:
+        b["advantages"] = torch.where(b["row"] % 3 == 0, 0.0, b["advantages"])
+    wanted = accumulated(trainer, batches)
+    assert trainer._own_sampling() is None  # forced_eos_token_id is generate's alone
+    assert all(a is b for a, b in zip(trainer._sort_windows(batches), batches, strict=True))
+    monkeypatch.setattr(trainer, "_own_sampling", dict)
+    tidied = trainer._sort_windows(batches)
+    widths: list[int] = []
+    logps = type(trainer)._get_per_token_logps_and_entropies
+
+    def counted(self, model, input_ids, *args, **kwargs):
+        widths.append(input_ids.numel())
+        return logps(self, model, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(type(trainer), "_get_per_token_logps_and_entropies", counted)
+    result = accumulated(trainer, tidied)
+    assert sum(widths) < 0.7 * sum(b["prompt_ids"].numel() + b["completion_ids"].numel() for b in batches)
+    torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+
+
 def test_a_generation_that_straddles_accumulation_windows_is_not_sorted(build, tokenizer):
     trainer = build(
         True, ScriptedTeacher(lambda r: GUIDANCE), guided_fraction=0.25, gradient_accumulation_steps=2,

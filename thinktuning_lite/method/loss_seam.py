@@ -6,6 +6,8 @@ TRL is only handed other advantages and old log-probs on the guided tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from trl import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
@@ -23,12 +25,13 @@ _MEAN_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo")  # TRL divides these loss
 class LossSeam(GRPOTrainer):
     """`_compute_loss` hands TRL a copy of its inputs, into which `_get_per_token_logps_and_entropies` writes.
 
-    Without guided tokens TRL's code runs untouched: same loss and gradients to the last bit.
+    Without guided tokens TRL's code runs untouched on what TRL sampled: same loss and gradients to the last bit.
     """
 
     args: ThinkTuningConfig
     training_log: TrainingLog
     rollout_log: RolloutLog | None
+    _own_sampling: Callable[[], dict | None]  # the generation seam's
     _inside_loss: dict | None = None
     _run_logged = False
 
@@ -43,9 +46,9 @@ class LossSeam(GRPOTrainer):
         return inputs
 
     def _sort_windows(self, batches: list[dict]) -> list[dict]:
-        """Rows sorted by length within each accumulation window that holds guided rows: less padding, same gradient.
+        """Rows sorted by length within each accumulation window: less padding, same gradient up to rounding.
 
-        Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone,
+        A window without guided rows is left alone if TRL sampled it: such a run is TRL's to the last bit. Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone,
         and so is whatever else is averaged within a micro-batch, and a generation that straddles windows.
         """
         size = self.args.gradient_accumulation_steps
@@ -54,10 +57,10 @@ class LossSeam(GRPOTrainer):
         straddles = len(batches) % size and size % len(batches)
         if straddles or any(len(b["row"]) != len(batches[0]["row"]) for b in batches):
             return batches
-        out = []
+        out, own = [], self._own_sampling() is not None
         for start in range(0, len(batches), size):
             window = batches[start : start + size]
-            if any(b["teacher_mask"].any() for b in window):
+            if own or any(b["teacher_mask"].any() for b in window):
                 window = [b | {"trim": True} for b in _sorted_by_length(window)]
             out += window
         return out
@@ -68,7 +71,7 @@ class LossSeam(GRPOTrainer):
         logged = self._should_log_rollouts()
         guided = bool(inputs["teacher_mask"].any())
         measured = self.model.training and self.args.guides  # the shares need the unguided rows too
-        if not guided and not logged and not measured:
+        if not guided and not logged and not measured and not inputs.get("trim"):
             return super()._compute_loss(model, inputs)
         inputs, share = self._rows_that_train(inputs) if inputs.get("trim") and not logged else (inputs, 1.0)
         # A copy: TRL's buffer is reused when num_iterations > 1.
