@@ -122,7 +122,6 @@ DISAGREEMENTS = {
     "0683": "the gold holds no answer: wrong here, skipped there",
     "0275": "a key and a word without punctuation: 'C Cecile' might be a phrase",
     "0279": "French: statements are read in English only",
-    "0280": "Chinese: statements are read in English only",
     "0282": "Chinese: statements are read in English only",
 }
 TIMED = {"0259"}  # a sum of sums: whether sympy simplifies it within the time limit depends on the machine
@@ -158,8 +157,8 @@ def test_pairs_of_other_graders():
         ("completion_reward", True): 6,
         ("completion_reward", False): 1,
         ("gsm8k_last_number", True): 2,
-        ("mcq_letter", True): 3,
-        ("mcq_letter", False): 4,
+        ("mcq_letter", True): 4,
+        ("mcq_letter", False): 3,
     }
 
 
@@ -167,7 +166,6 @@ EXTRACTION_DISAGREEMENTS = {
     "0002": "white space around the content of a box is dropped",
     "0025": "'c. 3': a list label is not taken off a number",
     "0026": "'b: 2': likewise",
-    "0029": "'{ (1, 2) }' is a set with one element",
 }
 
 

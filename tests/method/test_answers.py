@@ -120,7 +120,8 @@ def test_answer_prefers_the_box_then_the_hashes_and_guesses_only_when_asked():
         ("the correct answer is: **D**", "D"),
         ("**Answer:** B", "B"),
         ("Answer: $B$", "B"),
-        ("ANSWER: (b)", None),  # a lower-case key counts in a box only
+        ("ANSWER: (b)", "B"),
+        ("ANSWER: b", None),  # a lower-case key counts in brackets only
         ("Final Answer: E. mitochondria", "E"),
         ("The answer is therefore option F.", "F"),
         ("The best choice would be (G)", "G"),

@@ -575,7 +575,7 @@ STATED = [
     ("\\boxed{5\\text{ }}", "5", 1),
     ("\\boxed{ \\mathbf{5} }", "5", 1),
     ("\\boxed{\\textbf{5}}", "5", 1),
-    ("\\boxed{\\color{red}5}", "5", 0),
+    ("\\boxed{\\color{red}5}", "5", 1),
     ("\\boxed{5 \\quad \\text{(approximately)}}", "5", 1),
     ("\\boxed{\\$5{,}000}", "5000", 1),
     ("\\boxed{5\\text{k}}", "5000", 0),

@@ -6,24 +6,27 @@ none takes more than milliseconds. The order of decisions, for all kinds of answ
 **What is cut off** (`reading`)
 1. Thinking: only what follows the last `</think>` counts; when nothing follows, the thought itself is the text.
 2. What follows the end of a turn (`<|im_end|>`, `</s>`, ...).
-3. Run-ons: of the texts up to each further "Question:", "Problem:", "User:" ..., the first that states an answer
+3. Run-ons: of the texts up to each further "Question:", "## Problem", "User:" ..., the first that states an answer
    states *the* answer; what follows is not read.
 4. Code: boxes in a fenced block of code, in a `print(...)` or a format string are no answers.
 
 **Where an answer stands, best first**
 1. The last complete `\boxed{}` or `\fbox{}` that is no template (empty, "...", "your answer"). Boxes joined by
-   commas, "and" or "or" are one list of answers; a sign before the box belongs to it (`-\boxed{5}` is -5).
-2. After the last `####`: a number or formula, the whole of it (`3 1/2`, `2 million`, `x = 42`), not a heading.
+   commas, "and" or "or", or by the label of the next part ("(b)" on a line of its own), are one list of answers; a sign
+   before the box belongs to it (`-\boxed{5}` is -5).
+2. After the last `####`: a number or formula, the whole of it (`3 1/2`, `2 million`, `Total: 42`), not a heading.
 3. Choices and yes/no only (`frames`, `verdicts`): the last verdict in words. "The answer is (C)", "Answer: C",
    "<answer>C</answer>", "(C) is correct"; "So the answer is no." A number in prose is no answer (`allow_last_number`).
 4. A text whose first line, or last line, is only a key ("C", "(C) Paris"), or that opens or closes with yes or no.
+
+A key is a capital letter, in brackets or bare; a lower-case one counts in brackets ("the answer is (b)") and in a box.
 
 **What makes a verdict state nothing**
 - It is denied ("I don't think ..."), supposed ("if so, ..."), asked, ascribed to others, hedged to a possibility ("might
   be"), or taken back ("..., but it is not correct"): then the verdict before it counts, unless it was taken back.
 - It names several keys ("B and D", "(B) ice (E) snow", "yes and no"), no key, or says that it depends or that none fits:
   then the text states nothing, whatever stood before.
-- A letter in a formula (`$C(5,2)$`), a letter used as a word, a lower-case key outside a box, a key that is no choice.
+- A letter in a formula (`$C(5,2)$`), a letter used as a word, a bare lower-case letter, a key that is no choice.
 """
 
 from __future__ import annotations
@@ -132,7 +135,9 @@ _JOINED = re.compile(
     r"|\(?\b[a-zA-Z](?:_\{?\w\}?|\b)(?:\s*=|\))|[-−]|±|\\pm)*"
 )
 _SEPARATOR = re.compile(r"[,;&]|\b(?:and|or)\b|\\quad|\\qquad")
-_SIGN = re.compile(r"(?P<before>(?:^|[\s\S]{0,12}?))(?P<sign>[-−]|\\pm|±)(?P<gap>\s*)\$?$")
+# The next part of a question, on a line of its own: "(b) x = ", "Part (b): ".
+_NEXT_PART = re.compile(r"[\s$.;,*\\)\]]*\n[ \t*]*(?:[Pp]art\s*)?\(?(?:[b-h]|i{2,3}|iv)[).:][^\n]{0,30}")
+_SIGN = re.compile(r"(?P<before>(?:^|[\s\S]{0,12}?))(?P<sign>[-−]|–(?!\s)|\\pm|±)(?P<gap>\s*)\$?$")
 _BINARY = re.compile(r"(?:[0-9)\]}%!]|(?<![a-zA-Z])[a-zA-Z])\s*$")
 
 
@@ -140,12 +145,18 @@ def _groups(boxes: list[Box], part: str) -> list[list[Box]]:
     """Boxes that are one list of answers together, in order."""
     groups: list[list[Box]] = []
     for box in boxes:
-        between = part[groups[-1][-1].end : box.start] if groups and groups[-1][-1].end <= box.start else ""
-        if len(between) <= 60 and "\n\n" not in between and _SEPARATOR.search(between) and _JOINED.fullmatch(between):
+        if groups and groups[-1][-1].end <= box.start and _are_joined(part[groups[-1][-1].end : box.start]):
             groups[-1].append(box)
         else:
             groups.append([box])
     return groups
+
+
+def _are_joined(between: str) -> bool:
+    if len(between) > 60:
+        return False
+    is_list = "\n\n" not in between and _SEPARATOR.search(between) and _JOINED.fullmatch(between)
+    return bool(is_list) or ("\n" in between and _NEXT_PART.fullmatch(between) is not None)
 
 
 def _stated_by_boxes(part: str) -> str | None:
@@ -164,21 +175,23 @@ def _signed(part: str, box: Box) -> str:
     match = _SIGN.search(part[max(0, box.start - 16) : box.start])
     if match is None or _BINARY.search(match["before"]):
         return content
-    is_bullet = match["gap"] and match["before"].rstrip(" \t")[-1:] in ("", "\n", "*", ".", ":")
-    if is_bullet or (match["gap"] and re.search(r"[a-z]{2,}\s*$", match["before"])):
+    is_minus = "-" in match["sign"] or "−" in match["sign"]
+    is_bullet = is_minus and match["gap"] and match["before"].rstrip(" \t")[-1:] in ("", "\n", "*", ".", ":")
+    if is_bullet or (is_minus and match["gap"] and re.search(r"[a-z]{2,}\s*$", match["before"])):
         return content  # a dash
-    sign = "-" if match["sign"] in "-−" else r"\pm "
+    sign = r"\pm " if match["sign"] in ("±", r"\pm") else "-"
     return sign + (content if re.fullmatch(r"[\w.,/%\\]+(?:\{[^{}]*\})*", content) else f"({content})")
 
 
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*", re.IGNORECASE)
+_OTHER_LABEL = re.compile(r"(?:[a-zA-Z]+(?: [a-zA-Z]+){0,3}\s*)?[:=]\s*(?=[^a-zA-Z\s])|(?:about|~)\s*(?=[$£€\\]*[0-9])")
 _NUMBERED = re.compile(r"[0-9]+(?:[:)]|\.[ \t]+\S)")
 _LEADING = re.compile(
-    rf"-?\s*(?:\\?[$£€]\s*)?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?\\?%)?(?=$|[\s.,;:!?)])(?![.,][0-9]|[eE][+-]?[0-9])"
+    rf"-?\s*(?:\\?[$£€]\s*)?-?{_DECIMAL}(?:/[0-9]+)?(?:\s?\\?%)?(?=$|[\s.,;:?)])(?![.,][0-9]|[eE][+-]?[0-9])"
 )
 _FORMULA = re.compile(r"\\[a-zA-Z]|[({\[]|[a-zA-Z](?:\([a-z]\))?\s*=|[^\x00-\x7f]*[√π½]|-\\|10\^")
 _CHANGES_VALUE = re.compile(
-    r"[0-9=+*/^<>\\]|\b(?:half|squared|cubed|or|to|hundred|thousand|[mbtr]+illion|dozen|times|over)\b", re.IGNORECASE
+    r"[0-9=+*/^<>\\!]|\b(?:half|squared|cubed|or|to|hundred|thousand|[mbtr]+illion|dozen|times|over)\b", re.IGNORECASE
 )
 
 
@@ -197,17 +210,22 @@ def _after_hashes(text: str, start: int) -> tuple[str, int] | None:
                 return None
     if not content or _NUMBERED.match(content):
         return None
+    label = _OTHER_LABEL.match(content)
+    if label is not None and parse_number(content[label.end() :]) is not None:
+        content = content[label.end() :]  # "Total: 42", "about 42"
     number = _LEADING.match(content)
     if number is not None and not _CHANGES_VALUE.search(content, number.end()):
         return number[0].strip().rstrip(".,"), end
-    if number is not None and re.match(r"\s*\(", content[number.end() :]) and content.endswith(")"):
+    if number is not None and re.match(r"\s*\((?!\s*or\b)", content[number.end() :]) and content.endswith(")"):
         return number[0].strip(), end  # "18 (9 + 9)"
-    starts_like_one = re.match(r"[-+]?\s*\\?\$?\s*[0-9.]", content) or _FORMULA.match(content)
+    starts_like_one = re.match(r"[-+]?\s*(?:[A-Z]{2,3}|Rs\.?)?\s*\\?[$£€₹]?\s*[0-9.]", content) or _FORMULA.match(
+        content
+    )
     return (content, end) if starts_like_one else None
 
 
 def _unmarked(line: str) -> str:
-    line = re.sub(r"\*\*|__|`|</?[a-z]+>", "", line).strip()
+    line = re.sub(r"\*\*|__|`|</?[a-z]+>", "", line).strip(" \t*_")
     return unwrapped(ascii_math(line)).strip()
 
 

@@ -23,7 +23,8 @@ _MATH = re.compile(
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s")
 _LONE_KEY = re.compile(r"[\s({\[]*(?:\\(?:bf|mathbf|mathrm|boldsymbol)\b)?[\s({\[]*[A-Za-z0-9][\s)}\].:]*")
 _TEXT_START = re.compile(r"\s*\(?[A-Z0-9][).:]")
-_TAGS = re.compile(r"</?[a-zA-Z_]{1,20}>")
+_TAGS = re.compile(r"</?(?:[a-z]|[a-zA-Z_]{2,20})>")  # <B> may be a key
+_WIDE = str.maketrans({code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3002: ". ", 0x2019: "'"})
 _HEADING = re.compile(r"^[ \t]*(#{1,6})[ \t]*(.*)$", re.MULTILINE)
 _LABEL_LINE = re.compile(
     r"^[ \t§]*(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*$"
@@ -36,6 +37,8 @@ _SHORT = re.compile(r"\W*(?:[A-Za-z0-9]|yes|no|true|false)\W*", re.IGNORECASE)
 
 def clean_text(text: str) -> str:
     """Text without tags, Markdown and LaTeX around words; a formula that is more than a key becomes a placeholder."""
+    if not text.isascii():
+        text = text.translate(_WIDE)
     if "<" in text:
         text = re.sub(r"<(?:final_)?answer>", "\nanswer: ", text, flags=re.IGNORECASE)
         text = _TAGS.sub("\n", text)
@@ -44,9 +47,9 @@ def clean_text(text: str) -> str:
         text = TEXT_COMMAND.sub(r"\g<text>", TEXT_COMMAND.sub(r"\g<text>", text))
     if "$" in text or "\\" in text:
         text = _MATH.sub(_formula, text)
-        text = re.sub(r"\\(?:bf|boxed|fbox)\b|[{}$]", "", text)
-    if "*" in text or "`" in text:
-        text = re.sub(r"[*`]+", "", text)
+        text = re.sub(r"\\(?:bf|boxed|fbox)\b|[{}]|\$(?![0-9])", "", text)
+    if "*" in text or "`" in text or "__" in text:
+        text = re.sub(r"[*`]+|(?<![\w])__(?=\w)|(?<=[\w.:!])__(?!\w)", "", text)
     if "#" in text:
         text = _HEADING.sub(
             lambda m: f"answer: {m[2]}" if len(m[1]) == 4 and _SHORT.fullmatch(m[2]) else f"§ {m[2]}", text
@@ -68,19 +71,25 @@ def _formula(match: re.Match[str]) -> str:
 
 _HEDGE = (
     r"(?:\s*,?\s*(?:(?!unlikely|hardly|scarcely)[a-z]{2,}ly|likely|indeed|therefore|thus|hence|then|just|also|still|in fact|"
-    r"of course|to be|most|best|given by|represented by|found in|(?:an?\s+)?(?:definite|resounding|clear|firm|strong|simple))\b,?){0,4}"
+    r"of course|without (?:a )?doubt|and|to be|most|best|very|almost|quite|pretty|given by|represented by|found in|"
+    r"(?:an?\s+)?(?:definite|resounding|clear|firm|strong|simple|emphatic|qualified|tentative|solid))\b,?){0,4}"
 )
 _NOUN = r"(?:\s*(?:the\s+)?(?:following\s+)?(?:answer\s+)?(?:option|choice|letter|answer|statement|item)\b)?"
-_AROUND = r"[\s\"'“”‘(\[{:_§]{0,12}"
-_IS = r"(?:is|are|was|(?:would|must|should|will|has to|have to|seems to|appears to|ought to) be)\b"
+_AROUND = r"(?:[\s\"'“”‘(\[{:_§<]|\.\.+|[…→⇒➔➜]){0,12}"
+_IS = (
+    r"(?:(?:would|must|should|will|has to|have to|seems to|appears to|ought to|turns out to|happens to|is going to)"
+    r"(?:\s+(?:\w+ly|most|therefore|thus|then|also|have to)){0,3}\s+be|ends up being|is|are|was)\b"
+)
 _LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(65, 91)})  # keeps every position, unlike str.lower
 _ANCHOR = re.compile(
-    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choose|select|pick\b|go (?:with|for)|opt for|say|which is\b|correspond|match|leav|letter:)"
+    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choos|select|pick|go (?:with|for)|going (?:with|for)|opt for|say|correct (?:letter|one)\b|"
+    r"(?:which|this|that|it) is (?:the )?(?:option|choice)\b|correspond|match|leav|letter\s*:)"
 )
 _THING = re.compile(
     # the answer ... is; no second "is" between (it would be about something else)
-    rf"(?<!wrong )(?<!incorrect )(?:answers?|option|choice|ans|statement)\b(?:(?!\b(?:is|are|choices|options)\b)[^.:=\n?]){{0,60}}?\s"
-    rf"{_IS}{_HEDGE}:?{_NOUN}{_AROUND}",
+    rf"(?:(?<!wrong )(?<!incorrect )(?:answers?|option|choice|ans)|statement|correct (?:letter|one))\b(?!\s+(?:choices|options)\b)"
+    rf"(?:\s+(?:that|which)\s+is\b)?(?:\"[^\"\n]{{0,80}}\"|(?!\b(?:is|are)\b)[^.:=\n?\"]){{0,60}}?(?:\s|(?<=[a-z])'(?=s\b))"
+    rf"(?:{_IS}|(?<=')s\b){_HEDGE}:?{_NOUN}{_AROUND}",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
@@ -88,16 +97,20 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_LABEL = re.compile(
-    r"(?:^|[\n.;,!)>\]§]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
+    r"(?:^|\n|[^\w\s]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
     re.IGNORECASE,
 )
 _BEFORE_OPTION_LABEL = re.compile(r"\b(?:final|correct|best|right|chosen)(?:\s+answer)?\s*$", re.IGNORECASE)
 _CHOOSE = re.compile(
-    rf"(?:choose|select|pick|go\s+(?:with|for)|opt\s+for|answer|say)\b(?:\s+that)?{_NOUN}{_AROUND}", re.IGNORECASE
+    rf"(?:choos(?:e|ing)|select(?:ing)?|pick(?:ing)?|go(?:ing)?\s+(?:with|for)|opt\s+for|answer|say)\b(?:\s+that)?{_NOUN}{_AROUND}",
+    re.IGNORECASE,
 )
-_BEFORE_CHOOSE = re.compile(r"\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must)?\s+$", re.IGNORECASE)
+_BEFORE_CHOOSE = re.compile(
+    r"(?:\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must|\s+am|'m|\s+are|'re)?|\blet(?:'s|\s+us))(?:\s+(?:therefore|thus|then|now))?\s+$",
+    re.IGNORECASE,
+)
 _LEADS_TO = re.compile(
-    rf"(?:corresponds?\s+to|which\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
+    rf"(?:corresponds?\s+to|(?:which|this|that|it)\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
     re.IGNORECASE,
 )
 
@@ -140,15 +153,20 @@ _SUPPOSED = re.compile(
     r"|\b(?:if|whether|ask|asks|asked|wonder)\s*(?:that\s+)?(?:the\s+)?(?:correct\s+)?$",
     re.IGNORECASE,
 )
+# "If x is 5, y is 3, so the answer is ..." supposes nothing about the answer.
+_CONCLUDED = re.compile(
+    r"[,;]\s*(?:and\s+)?(?:so|therefore|thus|hence|we\s+(?:can\s+)?(?:see|find|get|know|conclude))\b", re.IGNORECASE
+)
 _DOUBTED = re.compile(
     r"(?:(?:\bnot|n['’]t|\bnever|\bnobody|\bno\s+one|\bhardly|\bcannot)\b[^,;:]{0,40}\b(?:think|believe|say|agree|claim|sure|certain|"
     r"mean|follow|case|true|clear|conclude|know|convinced|suggest|imply|possible|that)\b"
-    r"|\b(?:doubt|unlikely|disagree|den(?:y|ies)|false|wrong|incorrect|untrue)\b[^,;:]{0,15}\b(?:that|if|whether)\b)[^,;:]{0,25}$",
+    r"|(?<!no )(?<!without )(?<!without a )(?<!beyond )\b(?:doubt|unlikely|disagree)\b"
+    r"|\b(?:den(?:y|ies)|false|wrong|incorrect|untrue)\b[^,;:]{0,15}\b(?:that|if|whether)\b)[^,;:]{0,25}$",
     re.IGNORECASE,
 )
 _ASCRIBED = re.compile(
     r"(?:\b(?<!\bI )(?<!\bwe )(?:might|may|could)\s+(?:\w+\s+)?(?:think|say|argue|assume|claim|expect|guess|believe|conclude|be\s+tempted)\b"
-    r"|\b(?:some|many|people|someone|others?|a\s+student|students)\b[^,;.]{0,20}\b(?:think|say|argue|assume|claim|expect|guess|believe)s?\b)"
+    r"|\b(?:some|many|people|someone|others?|students?|teacher|textbook|book|friend|classmate|he|she|they)\b[^,;.]{0,20}\b(?:think|say|argue|assume|claim|expect|guess|believe)s?\b)"
     r"[^;:]{0,40}$",
     re.IGNORECASE,
 )
@@ -157,7 +175,9 @@ _WRONG = (
     r"incorrect|wrong|a\s+mistake|false|untrue)\b"
 )
 _RETRACTED = re.compile(
-    r"[^\n]{0,80}?(?:[,;.—–!-]|\s)\s*(?:but|however|though|although|wait|no|hmm|actually)\b[^\n.]{0,40}?\b(?:it|that|this|which)\b"
+    r"[)\]\"'.…,!—–-]*\s*(?:no,?\s+wait|wait,?\s+no|actually,?\s+no|scratch\s+that|never\s*mind)\b"
+    rf"|[)\]\"']*[.!]\s+(?:but\s+|however,?\s+)?(?:that|this|it)\s+(?:is|was|answer\s+is)\s+{_WRONG}(?!\s+(?:that|to|because|for))"
+    r"|[^\n]{0,80}?(?:[,;.—–!-]|\s)\s*(?:but|however|though|although|wait|no|hmm|actually)\b[^\n.]{0,40}?\b(?:it|that|this|which)\b"
     rf"[^\n.]{{0,15}}?{_WRONG}"
     rf"|[^\n.]{{0,40}}?,\s*which\s+(?:is|was|would\s+be)\s+{_WRONG}"
     rf"|[\s)\]\"']*(?:is|was)\s*(?:{_WRONG})",
@@ -181,10 +201,10 @@ def is_void(text: str, start: int, end: int) -> bool:
     if _RETRACTED.match(behind) or _CONDITION.match(behind) or _ASKED.match(behind):
         return True
     before = text[max(0, start - 300) : start]
-    before = re.split(r"[.!?]\s|\n", before)[-1].strip()
-    if not before:
+    before = re.split(r"[.!?]\s|\n", before)[-1].strip() + " "
+    if before == " ":
         return False
     supposed = _SUPPOSED.search(before)
     if supposed and not before[: supposed.end()].lower().endswith("even if"):
-        return True
-    return _DOUBTED.search(before + " ") is not None or _ASCRIBED.search(before + " ") is not None
+        return _CONCLUDED.search(before, supposed.end()) is None
+    return _DOUBTED.search(before) is not None or _ASCRIBED.search(before) is not None

@@ -4,7 +4,7 @@ Training rewards and evaluation share `is_correct`. No text makes anything here 
 of computing. What counts as right, in this order:
 
 1. A gold that is a plain number (`plain_numbers.parse_number`) wants a number that is worked out. `20*4`, `3!+12` or
-   `\binom{5}{2}` are work, not numbers; `20*4 = 80` states 80; a power or a root (`2^{10}`, `\sqrt{16}`) counts.
+   `\binom{5}{2}` are work, not numbers; `20*4 = 80` states 80; one power or root (`2^{10}`, `\sqrt{16}`) counts.
    Equality is exact (0.3333 is not 1/3), `50%` is 50 and 1/2. Units, things counted and ordinals after the number
    count for nothing unless they contradict the gold's (cents and dollars, am and pm); words that change or join
    numbers ("18 or 20", "18 squared") make the answer no number. A clock time equals clock times only.
@@ -31,6 +31,7 @@ MAX_LATEX_DEPTH = 25
 
 _INSERTED_SPACE = re.compile(r"(?<![^\W_])\s+|\s+(?![^\W_])")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '\-]+[^\W\d_]+)*")
+_NAMED = re.compile(r"(?<![A-Za-z\\])[A-Z]{2,}(?![a-zA-Z])")
 _PRODUCT = re.compile(r"[b-df-hj-np-tv-z]{2,3}")  # lower-case letters without a vowel are a product: xy is yx
 _TOWER = re.compile(r"[0-9)}!]\s*\^[\s{(]*[0-9]+!*[\s)]*\^|\^[\s{(]*[0-9]{5,}|[0-9]{4,}\s*!|!\s*!|\)\s*!|[0-9]{200}")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
@@ -39,10 +40,9 @@ _PROSE = re.compile(r"(?<![\\a-zA-Z])(?!(?:and|or)\b)[a-zA-Z]{2,}")
 _JOINER = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _NUMBER_BEHIND = re.compile(r".*\bis\s+(-?[0-9][0-9.,/]*?)\.?\s*", re.DOTALL)
 # What does no work in an answer that is to be a number: the rest (\times, \binom, \sum, \sin, \text ...) does.
-_VALUE_COMMANDS = frozenset(
-    ["frac", "sqrt", "pi", "left", "right", "lfloor", "rfloor", "lceil", "rceil", "circ", "infty", "overline"]
-)
+_VALUE_COMMANDS = frozenset(["frac", "sqrt", "pi", "left", "right", "circ", "infty", "overline"])
 _WORK = re.compile(r"[+*!×·÷]|(?<![\^{(\[=,\s])\s*-|[a-zA-Z]{2,}")
+_ROOT_TIMES = re.compile(r"[0-9})]\s*\\sqrt|\\sqrt\s*(?:\[\w+\])?\{[^{}]*\}\s*[0-9\\(]")
 _ARITHMETIC = re.compile(r"[0-9]\s*(?:[+*×·÷-]|\\times|\\cdot(?![a-z])|\\div)\s*[0-9]")
 _OPERATION = re.compile(r"[+*×·÷!]|\\(?:times|cdot|div|pm|mp)\b|[^\s({\[,=^]\s*-")
 
@@ -90,12 +90,15 @@ def _is_work(answer: str) -> bool:
     if len(latex) > MAX_LATEX_CHARS:
         return True
     commands = set(_COMMAND.findall(latex))
-    return not commands <= _VALUE_COMMANDS or _WORK.search(_COMMAND.sub(" ", latex)) is not None
+    if not commands <= _VALUE_COMMANDS or _ROOT_TIMES.search(latex):
+        return True
+    return _WORK.search(_COMMAND.sub(" ", latex)) is not None
 
 
 def _value_side(latex: str) -> str:
-    """The last side of an equation, which is what it states."""
-    return latex.rpartition("=")[2].strip()
+    """The last side of an equation, which is what it states; an `=` in a subscript makes none."""
+    before, _, side = latex.rpartition("=")
+    return side.strip() if before.count("{") == before.count("}") else latex
 
 
 def _plain(text: str) -> str:
@@ -116,6 +119,8 @@ def _same_expression(answer: str, gold: str) -> bool:
         return plain_answer.casefold() == plain_gold.casefold()
     if plain_answer.count("'") + answer.count("\\prime") != plain_gold.count("'") + gold.count("\\prime"):
         return False
+    if sorted(_NAMED.findall(_value_side(plain_answer))) != sorted(_NAMED.findall(_value_side(plain_gold))):
+        return False  # a triangle ABC, a segment AB
     if _ARITHMETIC.search(_value_side(plain_answer)) and not _OPERATION.search(plain_gold):
         return False  # work where the gold has none: (1+2, 5) for (3, 5)
     if _is_hopeless(answer) or _is_hopeless(gold):

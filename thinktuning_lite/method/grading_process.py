@@ -86,7 +86,7 @@ def _close(a: Any, b: Any) -> bool | None:
 
     math-verify compares to a number of decimal places, below which it finds every two values equal.
     """
-    from sympy import Expr, FiniteSet, Symbol, Tuple
+    from sympy import Expr, FiniteSet, Interval, Symbol, Tuple
 
     if isinstance(a, Expr) and isinstance(b, Expr):
         if isinstance(a, Symbol) or isinstance(b, Symbol):
@@ -96,6 +96,8 @@ def _close(a: Any, b: Any) -> bool | None:
         except (TypeError, ValueError):  # a function that is only a name, f(x)
             return None
         return abs(x - y) <= TOLERANCE * max(abs(x), abs(y)) if isfinite(x) and isfinite(y) else None
+    if isinstance(a, Interval) and isinstance(b, Interval):
+        return False if False in (_close(a.start, b.start), _close(a.end, b.end)) else None
     if not isinstance(a, (FiniteSet, Tuple)) or not isinstance(b, (FiniteSet, Tuple)) or len(a.args) != len(b.args):
         return None
     if isinstance(a, FiniteSet) != isinstance(b, FiniteSet) or None in [_size(part) for part in (*a.args, *b.args)]:

@@ -38,23 +38,45 @@ _SYMBOLS = {
         "ω": r"\omega ",
     },
     **{"′": "'", "’": "'", "‘": "'", "∣": "|", "⟨": r"\langle ", "⟩": r"\rangle ", "∠": r"\angle ", "⁄": "/", "√": "√"},
-    **{"“": '"', "”": '"', "\u00a0": " "},
+    **{"“": '"', "”": '"', "\u00a0": " ", "∛": r"\sqrt[3]", "μ": r"\mu ", "µ": r"\mu ", "Ω": r"\Omega "},
 }
 _ROOT = re.compile(r"√\s*(?:\{([^{}]*)\}|\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))?")
-_SPACING = re.compile(r"(?<!\\)\\[!,;:> ]|\\(?:left|right|q?quad|displaystyle|limits|hspace\{[^}]*\})(?![a-zA-Z])|~")
+_SPACING = re.compile(
+    r"(?<!\\)\\[!,;:> ]|\\(?:hspace|(?:text)?color)\{[^}]*\}|~"
+    r"|\\(?:left|right|q?quad|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small|rm|sf|tt|it|bf)(?![a-zA-Z])"
+)
 _THOUSANDS = re.compile(r"\{,\}|,\s*\\!\s*")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(\{|[0-9a-zA-Z]|\\[a-zA-Z]+)\s*")
 _TOKEN = re.compile(r"\s*([0-9a-zA-Z]|\\[a-zA-Z]+)")
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("__", "__"), ("`", "`"))
-_NUMERIC_LATEX = re.compile(r"\\(?:mathbf|mathrm|bf|boldsymbol|mathit|bm|ensuremath)\s*(?:\{([^{}]*)\}|(?![a-zA-Z]))")
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("__", "__"),
+    ("`", "`"),
+    ("{", "}"),
+)
+_NUMERIC_LATEX = re.compile(
+    r"\\(?:mathbf|mathrm|mathsf|boldsymbol|mathit|bm|ensuremath)\s*(?:\{([^{}]*)\}|(?![a-zA-Z]))"
+)
+_OVERLINED = re.compile("((?:[0-9]\u0305)+)")
+_ROOT_OF_ONE = re.compile(r"(\\sqrt\[\w\])\s*(\w)")
+_EXPONENT = re.compile(r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})")
+_OVER = re.compile(r"\{?\s*([^{}\\]+?)\s*\\over(?![a-zA-Z])\s*([^{}\\]+?)\s*\}?")
 
 TEXT_COMMAND = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc)?|mbox|hbox|mathrm|mathbf|operatorname|emph)\s*\{(?P<text>[^{}]*)\}"
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt|up|sc|superscript)?|mbox|hbox|mathrm|mathbf|mathsf|operatorname|emph)\s*"
+    r"\{(?P<text>[^{}]*)\}"
 )
 
 
 def _spelled(character: str) -> str:
     """One non-ASCII character in ASCII or LaTeX, by what Unicode says that it is made of."""
+    digit = unicodedata.decimal(character, None)
+    if digit is not None:
+        return str(digit)
     kind, _, codes = unicodedata.decomposition(character).partition(" ")
     if not kind.startswith("<"):
         return character
@@ -84,6 +106,8 @@ def ascii_math(text: str) -> str:
     r"""Unicode mathematics as ASCII and LaTeX: `−½` is `- 1/2 `, `x²` is `x^{2}`, `√3` is `\sqrt{3}`."""
     if text.isascii():
         return text
+    if "\u0305" in text:
+        text = _OVERLINED.sub(lambda m: rf"\overline{{{m[1][::2]}}}", text)
     text = text.translate(_SPELLING).replace("}^{", "").replace("}_{", "")
     if "√" not in text:
         return text
@@ -125,7 +149,7 @@ def _brace_fractions(text: str) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def plain_latex(text: str) -> str:
-    r"""LaTeX as a parser wants it: Unicode spelled out, no `\left`, no spacing, no bold, `\frac` with braces.
+    r"""LaTeX as a parser wants it: Unicode spelled out, no `\left`, no spacing, bold or colour, `\frac` with braces.
 
     Words in `\text{}` and degrees stay: what they mean, the reader of numbers and the comparison of words decide.
     """
@@ -133,14 +157,24 @@ def plain_latex(text: str) -> str:
     if "\\" in text or "$" in text or "{" in text or "~" in text:
         text = _SPACING.sub("", _THOUSANDS.sub(",", text))
         text = _NUMERIC_LATEX.sub(lambda m: m[1] if m[1] is not None else "", text)
-        text = _brace_fractions(text)
+        text = _braced(text)
     return unwrapped(text)
 
 
 def parser_latex(text: str) -> str:
     r"""What a parser of LaTeX needs and no more: Unicode spelled out, braces for `\frac`'s arguments."""
     text = ascii_math(text)
-    return _brace_fractions(text) if "frac" in text else text
+    return _braced(text) if "\\" in text else text
+
+
+def _braced(text: str) -> str:
+    r"""Arguments in braces: `\frac12`, `\sqrt[3]2`, `3^\frac12`, `1 \over 2`."""
+    if "frac" in text:
+        text = _EXPONENT.sub(r"^{\1}", _brace_fractions(text))
+    if "\\sqrt[" in text:
+        text = _ROOT_OF_ONE.sub(r"\1{\2}", text)
+    over = _OVER.fullmatch(text) if "\\over" in text else None
+    return rf"\frac{{{over[1]}}}{{{over[2]}}}" if over else text
 
 
 def without_text_commands(text: str) -> str:

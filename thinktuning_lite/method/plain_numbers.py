@@ -31,6 +31,7 @@ _SIMPLE_INTEGER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 # Canonical unit, then its other spellings (plurals in "s" are understood).
 _UNITS = {
+    "millisecond": "ms",
     "second": "s sec",
     "minute": "min",
     "hour": "h hr",
@@ -40,9 +41,12 @@ _UNITS = {
     "year": "yr",
     "dollar": "usd buck",
     "cent": "¢",
-    "euro": "€",
-    "pound": "lb £",
-    "rupee": "rs",
+    "euro": "€ eur",
+    "pound": "lb £ gbp",
+    "rupee": "rs inr ₹",
+    "yen": "jpy yuan cny ¥",
+    "nanometer": "nm nanometre",
+    "micrometer": "um micrometre micron",
     "millimeter": "mm millimetre",
     "centimeter": "cm centimetre",
     "meter": "m metre",
@@ -68,12 +72,28 @@ _UNITS = {
     "radian": "rad",
     "newton": "n",
     "joule": "j",
+    "kilojoule": "kj",
+    "calorie": "cal",
+    "kilocalorie": "kcal",
+    "electronvolt": "ev",
     "watt": "w",
+    "kilowatt": "kw",
+    "kilowatt hour": "kwh",
     "volt": "v",
+    "ohm": "",
     "ampere": "a amp",
     "hertz": "hz",
+    "kilohertz": "khz",
+    "megahertz": "mhz",
     "pascal": "pa",
+    "kilopascal": "kpa",
+    "atmosphere": "atm",
     "mole": "mol",
+    "hectare": "ha",
+    "kilobyte": "kb",
+    "megabyte": "mb",
+    "gigabyte": "gb",
+    "terabyte": "tb",
     "mile per hour": "mph",
     "kilometer per hour": "kmh kph",
     "meter per second": "mps",
@@ -87,14 +107,17 @@ _VARIABLES = frozenset("acdfknjtvw")
 # Words after a number that are no unit: they change its value, or join it to something else.
 _NO_UNIT = frozenset(
     (
-        "half halves halved third thirds quarter quarters squared cubed doubled tripled double twice triple factorial pi "
-        "or and not to mod modulo times plus minus over choose sqrt sin cos tan log ln base is but more less least most than "
-        "either between negative root power if from versus vs else maybe"
+        "half halves halved third thirds quarter quarters fifths sixths sevenths eighths ninths tenths twelfths twentieths "
+        "hundredths thousandths millionths squared cubed doubled tripled double twice triple factorial pi "
+        "or and not to mod modulo plus minus over choose sqrt sin cos tan log ln base is but least most than by "
+        "either between negative root power if from versus vs else maybe divided multiplied raised "
+        "hundreds thousands millions billions trillions dozens score gross wrong incorrect"
     ).split()
 )
+_CURRENCY = r"(?:(?:US|CAN?|AU?|HK|NZ|S)?\\?\$|[£€₹¥]|(?:USD|EUR|GBP|INR|CNY|JPY|Rs\.?)(?![a-zA-Z])\s*\\?\$?)"
 _NUMBER = re.compile(
     rf"""
-    (?P<sign>[+-]?)\s*(?:\\?[$£€]\s*)?(?P<inner>-?)\s*
+    (?P<sign>[+-]?)\s*(?:(?P<currency>{_CURRENCY})\s*)?(?P<inner>-?)\s*
     (?:
       (?:(?P<whole>[0-9]+)(?:[ ]+(?=[0-9])|[ ]*(?=\\frac)))?   # mixed number
       (?: (?P<n1>{INTEGER})\s*/\s*(?P<d1>{INTEGER})
@@ -106,29 +129,36 @@ _NUMBER = re.compile(
       | 10\s*\^\s*\{{?\s*(?P<e3>-[0-9]+)\s*\}}?
     )
     (?:\s*(?P<scale>{"|".join(_SCALES)})\b)?
-    \s*(?P<money>\\?\$|[£€¢])?\s*
+    \s*(?P<money>\\?\$|[£€¢₹¥])?\s*
     (?P<percent>\\?%|percent(?:age)?(?:\s+points?)?\b|per\s+cent\b|pct\b)?
     (?P<tail>.*)
     """,
     re.VERBOSE | re.DOTALL,
 )
 _SPACED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
-_BASED = re.compile(r"(?P<digits>-?[0-9A-Fa-f]+)_\{?(?:\\text\{)?\s*(?P<base>[0-9]+|[a-z]+)\s*\}{0,2}")
+_BASED = re.compile(
+    r"(?P<digits>-?[0-9A-Fa-f]+)(?:_\{?[\s(]*(?:base\s*)?|[\s(]+(?:in\s+)?base[\s-]*)(?P<base>[0-9]+|[a-z]+)[\s)]*\}?"
+)
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 _BASES |= {"ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"}
 _CLOCK = re.compile(r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2}))?\s*(?P<half>[ap]\.?\s?m\b\.?)?", re.IGNORECASE)
+# "Answer: 42", "The answer is 42", "Total cost: 42", but not "not: 42"
 _LABEL = re.compile(
-    r"(?:\\text\{\s*)?(?:the\s+)?(?:final\s+)?(?:answer|ans|result)\s*(?:is\b|[:=])\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
+    r"(?:(?:the\s+)?(?:final\s+)?(?:answer|ans|result)\s*(?:is\b|[:=])\s*:?"
+    r"|(?!not\b|no\b|under\b|over\b|above\b|below\b|half\b|twice\b)[a-z]{3,}(?: [a-z]+){0,4}:)\s*(?=\S)",
+    re.IGNORECASE,
 )
 _ABOUT = re.compile(
-    r"(?:\\approx(?![a-zA-Z])|~|\\sim(?![a-zA-Z])|(?:\\text\{\s*)?\b(?:about|approximately|approx\.?|around|roughly|nearly)\b\s*\}?)\s*",
+    r"(?:\\approx(?![a-zA-Z])|~|\\sim(?![a-zA-Z])|\b(?:the|(?:is\s+)?(?:about|approximately|approx|around|roughly|nearly))(?![a-zA-Z])\.?)\s*",
     re.IGNORECASE,
 )
 _APPROXIMATION = re.compile(
     r"\s*(?:\\text\{\s*)?(?:\(\s*(?:or\s+)?(?:\\approx|about|approx|roughly)|\\approx(?![a-zA-Z]))", re.I
 )
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b")
-_ORDINAL = re.compile(r"\s*(?:\^\s*\{?)?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}{0,2}(?![a-zA-Z])")
+_ORDINAL = re.compile(r"\s*\^?\s*\{?\s*(?:st|nd|rd|th)(?![a-zA-Z])\s*\}?")
+_BETWEEN_UNITS = re.compile(r"(?<=[a-zA-Z}2])\s*\\(?:cdot|times)(?![a-zA-Z])\s*(?=[a-zA-Z])")
+_SYMBOL_UNITS = ((re.compile(r"\\Omega(?![a-zA-Z])"), " ohm"), (re.compile(r"\\mu(?![a-zA-Z])\s*"), " u"))
 _BRACKETED = re.compile(r"\(\s*(-?[^(),]*)\)(?=\s*$|\s*/|\s*\^\s*\\circ|\s*[a-zA-Z%\\])")
 _EXPONENT = re.compile(r"\s*\^\s*\{?\s*-?[123]\s*\}?")
 _PER = re.compile(r"\\frac\s*\{([^{}0-9]*)\}\s*\{([^{}0-9]*)\}")
@@ -153,16 +183,27 @@ def parse_number(text: str) -> Number | None:
         return None
     if _SIMPLE_INTEGER.fullmatch(text):
         return Number(int(text.replace(",", "")))
-    words = TEXT_COMMAND.match(text)
-    if words is not None and (words.end() == len(text) or re.match(r"\s*-?\\?[$0-9]", words["text"])):
-        text = words["text"] + text[words.end() :]  # \text{5} dollars
+    text = _without_first_text_command(text)
     text = plain_latex(text)
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
-    if text.count("=") and not re.search(r"[<>]|\\n?eq?\b|\\[lg]e", text):
+    if "=" in text and not re.search(r"[<>]|\\n?eq?\b|\\[lg]e", text):
         return _right_side([unwrapped(side) for side in text.split("=")])
+    name, approximately, value = text.partition(r"\approx")
+    if approximately and _NAME.fullmatch(name.strip()):  # x is about 42
+        text = value
     return _single_number(text)
+
+
+def _without_first_text_command(text: str) -> str:
+    r"""`\text{5} dollars`, `\text{Answer: } 5`, `\text{\textbf{5}}` without the command."""
+    if text.startswith("\\text{\\"):
+        text = TEXT_COMMAND.sub(r"\g<text>", text)
+    first = TEXT_COMMAND.match(text)
+    if first is None or (first.end() < len(text) and "=" in text):  # \text{Total cost} = 5
+        return text
+    return first["text"] + text[first.end() :]
 
 
 def _right_side(sides: list[str]) -> Number | None:
@@ -195,10 +236,9 @@ def _single_number(text: str) -> Number | None:
         return None
     unit, words, is_bare = tail
     value *= _SCALES.get(match["scale"] or words[:1] and words[0] or "", 1)
-    money = match["money"] or re.match(r"[+-]?\s*(\\?[$£€])", text)
-    if money and not unit:
-        symbol = money if isinstance(money, str) else money[1]
-        unit = {"£": "pound", "€": "euro", "¢": "cent"}.get(symbol, "dollar")
+    money = match["money"] or match["currency"]
+    if money and (not unit or unit.startswith("per ")):
+        unit = f"{_UNIT.get(money.strip(' .$').lower().strip(chr(92)), 'dollar')} {unit}".strip()
     negative = (match["sign"] == "-") != (match["inner"] == "-")
     return Number(-value if negative else value, match["percent"] is not None, unit, "", is_bare and not unit)
 
@@ -208,8 +248,8 @@ def _one_sign(text: str) -> str:
 
 
 def _based(text: str) -> Number | None:
-    match = _BASED.fullmatch(text)
-    if match is None:
+    match = _BASED.fullmatch(without_text_commands(text)) if "_" in text or "base" in text else None
+    if match is None or not ("_" in text or re.search(r"[0-9]", match["digits"])):
         return None
     base = _BASES.get(match["base"], match["base"])
     if not base.isdigit() or not 2 <= int(base) <= 36:
@@ -266,26 +306,39 @@ def _read_tail(tail: str) -> tuple[str, list[str], bool] | None:
     """Canonical unit ("" if unknown), words, and whether they stand bare, of what follows a number; `None`: no unit."""
     if not tail.strip():
         return "", [], False
+    is_text = TEXT_COMMAND.search(tail) is not None
+    tail = without_text_commands(tail)
     tail = _ORDINAL.sub(" ", tail, count=1) if _ORDINAL.match(tail) else tail
     degrees = _DEGREES.search(tail)
     tail = _DEGREES.sub(" ", tail)
     if tail.lstrip().startswith("^"):
         return None  # a power
-    is_text = TEXT_COMMAND.search(tail) is not None
-    tail = _EXPONENT.sub(" ", without_text_commands(_PER.sub(r"\1 per \2", tail))).strip()
+    if "\\" in tail:
+        tail = _BETWEEN_UNITS.sub(" ", _PER.sub(r"\1 per \2", tail))
+        for symbol, name in _SYMBOL_UNITS:
+            tail = symbol.sub(name, tail)
+    tail = _EXPONENT.sub(" ", tail).replace("{", " ").replace("}", " ").strip()
     if not tail:
-        return "", [], False
+        return "degree" if degrees else "", [], False
     if re.search(r"[0-9\\^_=+{}<>]", tail) or not _TAIL.fullmatch(tail):
         return None
     words = re.findall(r"[a-zA-Z]+|[¢/]", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", tail))
     lower = [word.lower() for word in words]
-    if not _NO_UNIT.isdisjoint(lower):
+    if not _NO_UNIT.isdisjoint(lower) or _multiplies(lower):
         return None
     known = [_UNIT.get(word) for word in lower if word not in ("/", "per", "square", "cubic", "sq", "cu")]
     unit = " ".join("per" if word in ("/", "per") else _UNIT.get(word, "") for word in lower).strip()
     if not is_text and not degrees and not _may_stand_bare(words, known):
         return None
     return (unit if all(known) else ""), lower, not is_text
+
+
+def _multiplies(words: list[str]) -> bool:
+    """Whether "times" is a product ("times two") rather than how often ("5 times", "5 times a week")."""
+    return any(
+        word == "times" and words[i + 1 : i + 2] not in ([], ["a"], ["an"], ["per"], ["as"], ["each"], ["every"])
+        for i, word in enumerate(words)
+    )
 
 
 def _may_stand_bare(words: list[str], known: list[str | None]) -> bool:
@@ -317,7 +370,11 @@ def same_number(a: Number, gold: Number) -> bool:
 def _agree(unit: str, other: str) -> bool:
     if unit.startswith("clock") or other.startswith("clock"):
         return {unit, other} in ({"clock ", "clock a"}, {"clock ", "clock p"})
-    return not unit or not other
+    if "degree" in (unit, other):
+        return {unit, other} <= {"degree", "celsius", "fahrenheit", "kelvin", ""}
+    # a rate may leave out what is counted, or by what: 5 dollars, 5 per day
+    (thing, _, rate), (other_thing, _, other_rate) = (f" {u}".partition(" per ") for u in (unit, other))
+    return all(a == b or not a or not b for a, b in ((thing.strip(), other_thing.strip()), (rate, other_rate)))
 
 
 def is_sum(text: str) -> bool:

@@ -19,12 +19,14 @@ _THOUGHT_TAG = re.compile(
     r"</?(?:think|thinking|thought|reasoning)>|<\|(?:begin|end)_of_thought\|>|◁/?think▷", re.IGNORECASE
 )
 _TURN_END = re.compile(
-    r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|end|eom_id|start_header_id)\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>|<\|EOT\|>"
+    r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|end|eom_id|start_header_id|user|human|EOT)\|>|</s>|<eos>"
+    r"|<end_of_turn>|<｜end▁of▁sentence｜>|<｜User｜>|\[INST\]"
 )
 # A line that opens another problem, or another speaker's turn. Found by its word first: lines are many, such words few.
 _NEXT_WORD = re.compile(
-    r"(?:Question|Problem|Exercise|Example|\bQ)\b[^\n]{0,10}:|(?:Human|User|USER|Instruction|Input|Student)[ \t]*:"
-    r"|Instruction\b|\[Question\]|<question>"
+    r"(?:[Qq]uestion|[Pp]roblem|Exercise|Example|\bQ)\b(?:[^\n]{0,10}:|[ \t]*(?:#?[0-9]+[ \t]*[.)]?)?[ \t*]*(?=\n))"
+    r"|(?:Human|User|USER|Instruction|Input|Student)[ \t]*:|(?:[Hh]uman|[Uu]ser)[ \t]*(?=\n)|Instruction\b|\[Question\]|<question>"
+    r"|(?:[Qq]uestion|Problem)[ \t]+[0-9]+\."
 )
 _LINE_START = re.compile(r"\n[ \t]*[*#]{0,6}[ \t]*(?:(?:Next|New|Another|Follow-up)[ \t]+)?$")
 _FENCE = re.compile(r"```[ \t]*([a-zA-Z+#]*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -60,10 +62,11 @@ _CODE_LINE = re.compile(
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?<=\s)(-?[0-9][0-9.,/]*))")
 _BRACE = re.compile(r"\\\\(?!boxed|fbox)|\\[{}]|(\{)|(\})")
-# What stands for an answer in a text about boxes.
+# What stands for an answer in a text about boxes: fillers, and words such as "your answer here".
 _TEMPLATE = re.compile(
-    r"(?:[\s.…?_*\[\]{}]|</?(?=[a-z])|(?<=[a-z])>|\\(?:[lc]?dots|square|_|quad|cdot|ldots|phantom|text|textbf|mathrm)\b|\b(?:your|the|final|correct|answer|answers|here|"
-    r"option|letter|choice|number|result|value|solution|goes|ans|placeholder|yes/no|yes or no)\b)*",
+    r"(?:[\s.…?_*\[\]{}$:-]|</?(?=[a-z])|(?<=[a-z])>|\\(?:[lc]?dots|square|_|quad|cdot|phantom|text|textbf|mathrm|mathbf|[ ,;:]|$)"
+    r"|(?:your|the|final|correct|answers?|here|option|letter|choice|number|numerical|numeric|result|value|solution|goes|ans"
+    r"|insert|enter|write|put|type|placeholder|tbd|yes/no|yes or no)(?![a-zA-Z]))*",
     re.IGNORECASE,
 )
 _HIDDEN = re.compile(r"\\phantom\{[^{}]*\}")
@@ -88,7 +91,7 @@ def counted_part(text: str) -> tuple[int, str]:
         elif ends:
             start = ends[-1]
     part = text[start:]
-    if "<" in part:
+    if "<" in part or "[INST]" in part:
         for mark in _TURN_END.finditer(part):
             if part[: mark.start()].strip():
                 part = part[: mark.start()]

@@ -37,11 +37,11 @@ class _Keys(NamedTuple):
     box: re.Pattern[str]
 
 
-def _verdict_patterns(key: str) -> tuple[str, str]:
+def _verdict_patterns(key: str, mark: str) -> tuple[str, str]:
     """A key in front of its verdict, and a last sentence that needs no frame."""
-    named = rf"(?:\(({key})\)|(?<![\w(])({key})\)|\b(?i:option|choice|answer|statement)\s+\(?({key})\b\)?)"
+    named = rf"(?:\(({mark})\)|(?<![\w(])({key})\)|[\"'“]({key})[\"'”]|\b(?i:option|choice|answer|statement)\s+\(?({key})\b\)?)"
     what = r"(?i:(?:single\s+|only\s+|most\s+(?:\w+\s+)?)?(?:correct|right|best|final|only|accurate|appropriate|suitable|likely|logical|plausible|true)?)"
-    verdict = rf"(?i:(?:is|(?:would|must|should|has\s+to)\s+be)\s+the\s+){what}\s*(?i:answer|option|choice)\b"
+    verdict = rf"(?i:(?:is|(?:would|must|should|has\s+to)\s+be)\s+the\s+){what}\s*(?i:answer|option|choice|one)\b"
     end = r"(?=\s*(?:[.,;!]|$|\n|because\b|since\b|one\b))"
     backward = (
         rf"(?:{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
@@ -50,8 +50,8 @@ def _verdict_patterns(key: str) -> tuple[str, str]:
         rf"|(?:{named}|(?i:so|thus|therefore|hence),?\s+({key}))\s+(?i:is\s+(?:the\s+)?(?:correct|right|best|true)){end})"
     )
     closing = (
-        rf"\b(?i:therefore|thus|hence|so|conclusion:),?\s+(?i:it\s+(?:is|must\s+be)\s+|the\s+)?(?i:option\s+|choice\s+)?"
-        rf"\(?({key})\)?\s*\.?\s*$"
+        rf"\b(?i:therefore|thus|hence|so|conclusion:),?\s+(?i:it(?:\s+is|'s|\s+must\s+be)\s+|the\s+)?(?i:option\s+|choice\s+)?"
+        rf"\(?({mark})\)?\s*\.?\s*$"
         rf"|\b(?i:only)\s+(?i:option\s+|choice\s+|answer\s+)?\(?({key})\)?\s+"
         r"(?i:fits|works|satisfies|matches|makes\s+sense|is\s+(?:correct|right|valid|possible))\b[^.!?\n]*[.!?]?\s*$"
     )
@@ -61,19 +61,24 @@ def _verdict_patterns(key: str) -> tuple[str, str]:
 @lru_cache(maxsize=32)
 def _keys(letters: str) -> _Keys:
     key = f"[{re.escape(letters)}]"
+    mark = rf"(?:{key}|(?<=[(\[])[{re.escape(letters.lower())}](?=[)\]]))"  # (b) is B, a bare b may be anything
     # A bare key must not begin a word, formula or decimal; "A" and "I" are words, digits may count things.
-    bare = rf"(?![\w’{FORMULA}(]|'\w)(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
+    bare = rf"(?![\w’{FORMULA}(#]|'\w)(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
     lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
-    value = rf"(?:(?<=[(\[])({key})(?=\s*[)\]])|({key}){bare}{lone})"
-    joined = rf"[\s)\]}}$\"']*(?:,?\s*(?i:and/or|or|and)\b|&|/|,)[\s(\[$\"']*(?i:option\s+|choice\s+)?({key})(?![\w'’])(?!(?<=[AI])\s+[a-z])"
-    listed = rf"[(\[]({key})[)\]]|(?<![\w(])({key})\)|[,;]\s*({key})[.:]\s"
+    value = rf"(?:(?<=[(\[])({mark})(?=\s*[)\]])|({key}){bare}{lone})"
+    verb = r"(?!\s*[)\]]?\s+(?:is|are|was|were|would|could|can|cannot|does|do|has|have|seems|floats)\b)"  # it is judged, not joined
+    joined = (
+        rf"[\s)\]}}$\"']*(?:(?:[,;]?\s*(?i:and/or|or|and)\b(?i:\s+(?:maybe|perhaps|possibly|probably|even|also))?|&|/|[,;+])[\s(\[$\"']*"
+        rf"(?i:option\s+|choice\s+)?({mark})(?![\w'’])(?!(?<=[AI])\s+[a-z]){verb}|\s({key})[\s.]*$)"
+    )
+    listed = rf"[(\[]({mark})[)\]]{verb}|(?<![\w(])({key})\){verb}|(?:[,;]|\b(?:and|or))\s*({key})[.:]\s"
     line = rf"[ \t(\[]*(?:(?i:option|choice)\s+)?({key})(?:[).:\]]|[ \t]*$)"
-    alone = rf"[^\w\n§]*(?:(?i:option|choice|answer)\s+\(?)?({key})(?:[^\w\n]*|(?:\)|\.(?!\w))(?!\s*(?i:is|or|and)\b)[^\n]*)"
+    alone = rf"[^\w\n§]*(?:(?i:option|choice|answer)\s+\(?)?(?:({mark})[^\w\n]*|({key})(?:\)|\.(?!\w))(?!\s*(?i:is|or|and)\b)[^\n]*)"
     box = (
         r"\W*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*(?:option\s+|choice\s+)?)?\W*"
         rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+(?:because|since|as|is)\b.*)"
     )
-    backward, closing = _verdict_patterns(key)
+    backward, closing = _verdict_patterns(key, mark)
     return _Keys(
         re.compile(value),
         re.compile(backward),
@@ -90,7 +95,11 @@ def _keys(letters: str) -> _Keys:
 def choice_in_box(content: str, letters: str) -> Found | None:
     """The key that a box holds, alone or before its option; `None` if what it holds is no key."""
     keys = _keys(letters)
-    content = re.sub(r"\\(?:text[a-z]*|mbox|mathbf|mathrm|bf|boldsymbol)(?![a-zA-Z])|[{}$]|\\[,;! ]", " ", content)
+    content = re.sub(
+        r"\\(?:text[a-z]*|mbox|math[a-z]+|bf|rm|sf|it|boldsymbol|displaystyle|large|Large)(?![a-zA-Z])|[{}$]|\\[,;! ]",
+        " ",
+        content,
+    )
     content = content.replace("*", "").replace("\\", " ").strip()
     match = keys.box.fullmatch(content)
     if match is None:
@@ -110,7 +119,7 @@ def choice_in_words(part: str, letters: str) -> Found | None:
         return max(verdicts, key=lambda verdict: verdict[0])[1]
     closing = keys.closing.search(text[-150:])
     if closing and not is_void(text[-150:], closing.start(), closing.end()):
-        return Found(_group(closing))
+        return Found(_group(closing).upper())
     return _choice_alone(text, letters, keys, whole=len(part) <= MAX_READ_CHARS)
 
 
@@ -121,14 +130,17 @@ def _framed(text: str, keys: _Keys) -> tuple[int, Found] | None:
         end = value.end() if value else frame.end
         if (value is None and not VOID_VALUE.match(text, end)) or is_void(text, frame.start, end):
             continue
-        key = _group(value) if value else None
+        key = _group(value).upper() if value else None
         is_one = key is not None and not _names_another(text[end : end + 300], key, keys)
         return end, Found(key if is_one else None)
     return None
 
 
 _VERDICT_ANCHOR = re.compile(r"\b(?:is|be)\s+(?:the\s|correct|right)")
-_RANGE = re.compile(r"[A-J1-9]\)?\s?(?:-|–|through|thru|to)\s?\(?$")
+_RANGE = re.compile(
+    r"(?<![a-zA-Z])[A-J1-9]\)?(?:\s?(?:-|–|through|thru|to)|,?\s(?:and|or|nor)|\s?&)\s?\(?$"
+    r"|\b(?:[Nn]one|[Nn]either|[Nn]ot)\b.{0,12}[A-J]\)?,\s?\(?$"
+)
 
 
 def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
@@ -138,9 +150,9 @@ def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
         start = max(0, at - 90)
         for match in reversed(list(keys.backward.finditer(text, start, min(len(text), at + 80)))):
             key_at = next(match.start(i) for i, group in enumerate(match.groups(), 1) if group)
-            in_range = _RANGE.search(text[max(0, key_at - 12) : key_at])
+            in_range = _RANGE.search(text[max(0, key_at - 30) : key_at])
             if match.end() > at and not in_range and not is_void(text, match.start(), match.end()):
-                return match.end(), Found(_group(match))
+                return match.end(), Found(_group(match).upper())
     return None
 
 
@@ -158,11 +170,13 @@ def _names_another(behind: str, key: str, keys: _Keys) -> bool:
         return False  # the sentence ends with the key
     stop = _STOP.search(behind, len(label))
     region = behind[: stop.start() if stop else len(behind)]
-    if (joined := keys.joined.match(behind)) and joined[1] != key:
+    if (joined := keys.joined.match(behind)) and _group(joined).upper() != key:
         return True
-    if any(_group(other) != key for other in keys.listed.finditer(region + " ")):
+    if any(_group(other).upper() != key for other in keys.listed.finditer(region + " ")):
         return True
-    listed = re.match(r"[^\n;.]{0,60}[,;]\s*\(?([A-J])[.)]\s", behind[len(label) :])  # "A. 0, B. 10"
+    listed = re.match(
+        r"[^\n;.]{0,60}[,;]\s*\(?([A-J])[.)]\s(?!(?:is|are|was|would|can|cannot|does|has)\b)", behind[len(label) :]
+    )  # "A. 0, B. 10"
     if listed is not None:
         return listed[1] != key
     below = re.match(r"[)\].: \t][^\n]*\n\s*", behind)  # options, one on each line
@@ -184,7 +198,9 @@ def _choice_alone(text: str, letters: str, keys: _Keys, whole: bool) -> Found | 
         match = keys.alone.fullmatch(line)
         if match is None:
             continue
-        key, rest = match[1], line[match.end(1) :]
+        key, rest = _group(match).upper(), line[match.end(match.lastindex or 0) :]
+        if re.match(r"\.\s[A-Z]\.", rest):
+            continue  # initials
         with_option = re.search(r"\w", rest) is not None
         if with_option and (labelled - {key} or (line is not lines[0] and key == letters[0])):
             continue  # one option of several, or the first one of a list that breaks off
@@ -196,9 +212,9 @@ def _choice_alone(text: str, letters: str, keys: _Keys, whole: bool) -> Found | 
 
 _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _WORD = r"(yes|no|true|false)\b"
-_ANY_TRUTH = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
+_ANY_TRUTH = re.compile(r"(?<![a-zA-Z])(?:yes|no|true|false)(?![a-zA-Z])", re.IGNORECASE)
 # "no" also begins noun phrases ("the answer is no one"): something must end the word.
-_END = r"(?=[\s)\]}_\"'”’]*(?:$|\n|[.,;:!–—]|-(?!\w))|\s+(?:because|since|as|but|if|unless)\b|\s+(?:it|they|he|she|you|we|this|that|there)\b)"
+_END = r"(?=[\s)\]}_\"'”’]*(?:$|\n|[.,;:!–—…]|-(?!\w))|\s+\(|\s+(?:because|since|as|but|if|unless)\b|\s+(?:it|they|he|she|you|we|this|that|there)\b)"
 _YES_NO = re.compile(rf"\b{_WORD}{_END}", re.IGNORECASE)
 _YES_NO_BOX = re.compile(
     r"\W*(?:(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*)?\W*"
@@ -209,6 +225,7 @@ _YES_NO_BOX = re.compile(
 _BOTH = re.compile(r"[\s\"',]*(?:and|or|/|and/or)\s*[\"']?(?:yes|no|true|false)\b", re.IGNORECASE)
 _SO = r"(?:so|thus|therefore|hence|overall|in\s+conclusion|in\s+short|ultimately|to\s+conclude|finally|conclusion|(?:based\s+on|given|considering)[^,.]{0,50},)"
 _CLOSING_SO = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*{_SO}\s*[,:]?\s+{_WORD}\s*,[^.!?]*\W*", re.IGNORECASE)
+_CLOSING_LINE = re.compile(rf"[^\w]*{_WORD}\s*[,;–—].*", re.IGNORECASE)  # a last paragraph, "No, it cannot."
 _CLOSING_WORD = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*(?:{_SO}\s*[,:]?\s+)?{_WORD}[^\w]*", re.IGNORECASE)
 _BOTH_FIRST = re.compile(_WORD + _BOTH.pattern, re.IGNORECASE)
 _OPENING = re.compile(rf"\W*{_WORD}{_END}", re.IGNORECASE)
@@ -237,7 +254,7 @@ def yes_no_in_words(part: str) -> Found | None:
         if (value or both or VOID_VALUE.match(text, end)) and not is_void(text, frame.start, end):
             return Found(_TRUTH[value[1].lower()] if value and not both else None)
     last_line = text.rstrip()[-300:].rpartition("\n")[2]
-    match = _CLOSING_WORD.fullmatch(last_line) or _CLOSING_SO.fullmatch(last_line)
+    match = _CLOSING_WORD.fullmatch(last_line) or _CLOSING_SO.fullmatch(last_line) or _CLOSING_LINE.fullmatch(last_line)
     if match is None:
         match = _OPENING.match(text if len(part) <= MAX_READ_CHARS else clean_text(part[:300]))
     return Found(_TRUTH[match[1].lower()]) if match else None
