@@ -504,6 +504,12 @@ def test_who_teaches(small, monkeypatch):
     assert "secret" not in json.dumps(small | {"teacher": endpoint})
 
 
+def test_a_run_with_an_endpoint_plans_its_longer_rows(small):
+    endpoint = {"base_url": "http://localhost:1/v1", "model": "big"}
+    own, other = (presets.resolve(small | t).memory_plan(CPU) for t in ({}, {"teacher": endpoint}))
+    assert other.phases["training"] == own.phases["training"] and "teaching" not in other.phases
+
+
 def test_what_a_config_says_of_an_endpoint_reaches_its_teacher(small):
     endpoint = {
         "base_url": "http://localhost:1/v1", "model": "big", "timeout": "90", "parallel": 2, "retries": 0,

@@ -6,6 +6,7 @@ so the real client raises what it raises in life.
 
 from __future__ import annotations
 
+import copy
 import http.server
 import shutil
 import threading
@@ -20,12 +21,14 @@ from peft import get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BloomConfig,
     FalconConfig,
     Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
     MistralConfig,
     Phi3Config,
     Qwen2Config,
@@ -38,6 +41,7 @@ from thinktuning_lite.models import machine as machine_module
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config, lora_targets
 from thinktuning_lite.models.machine import Machine, Trial, probe
+from thinktuning_lite.models.planner import plan
 from thinktuning_lite.models.tokenizers import fit_tokenizer
 
 bnb = pytest.importorskip("bitsandbytes")
@@ -306,14 +310,14 @@ GATED = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_p
 ARCHITECTURES = [
     (LlamaConfig(**SMALL), GATED),
     (MistralConfig(**SMALL, num_key_value_heads=2), GATED),
-    (Qwen2Config(**SMALL), GATED),
-    (Qwen3Config(**SMALL, head_dim=16), GATED),
+    (Qwen2Config(**SMALL, num_key_value_heads=2), GATED),
+    (Qwen3Config(**SMALL, head_dim=16, num_key_value_heads=2), GATED),
     (Gemma2Config(**SMALL, head_dim=16, num_key_value_heads=2), GATED),
     (Phi3Config(**SMALL), ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]),
     (GPTNeoXConfig(**SMALL), ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"]),
     (FalconConfig(**SMALL), ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"]),
     (GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64), ["c_attn", "c_fc", "c_proj"]),
-    (Qwen3MoeConfig(**SMALL, head_dim=16, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16),
+    (Qwen3MoeConfig(**SMALL, head_dim=16, num_key_value_heads=2, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16),
      ["k_proj", "o_proj", "q_proj", "v_proj"]),
 ]  # fmt: skip
 
@@ -326,6 +330,27 @@ def test_lora_targets_by_architecture(config, expected):
     adapted = get_peft_model(model, lora_config(model, rank=2))
     touched = {n.split(".")[-4] for n, p in adapted.named_parameters() if "lora_A" in n}
     assert touched == set(expected)
+
+
+NO_SDPA = [
+    BloomConfig(hidden_size=32, n_layer=2, n_head=2),
+    MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4, intermediate_size=64),
+]
+
+
+@pytest.mark.parametrize("config", [c for c, _ in ARCHITECTURES] + NO_SDPA, ids=lambda c: c.model_type)
+def test_any_architecture_is_loaded_and_planned(config, tokenizer, tmp_path):
+    """With the attention that it has, where the machine's own choice is SDPA; Bloom and Mamba have none of it."""
+    config = copy.deepcopy(config)
+    config.vocab_size, config.eos_token_id = len(tokenizer), tokenizer.eos_token_id
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model, _ = load_policy(tmp_path, CPU, quantization="none")
+    with torch.no_grad():
+        assert model(torch.tensor([[7, 8, 9]])).logits.isfinite().all()
+    planned = plan(tmp_path, quantization="none", group_size=2, prompt_tokens=20, completion_tokens=20, rank=4)
+    assert planned.held["base"] == sum(2 * p.numel() for p in model.parameters())
+    assert planned.phases["training"]["activations"] > 0
 
 
 def test_a_model_without_linear_layers_is_refused():

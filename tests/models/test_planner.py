@@ -68,6 +68,14 @@ def test_adapter_off_saves_a_whole_model():
     assert second.peak - off.peak == off.held["base"] > 2 * GiB
 
 
+def test_guided_rows_are_longer_whoever_teaches():
+    none, endpoint, own = (plan(LLAMA_3B, teacher=t, teacher_tokens=500) for t in ("none", "elsewhere", "adapter off"))
+    assert endpoint.phases["training"] == own.phases["training"]
+    longer = endpoint.phases["training"]["activations"] / none.phases["training"]["activations"]
+    assert longer == pytest.approx((512 + 1024 + 500) / (512 + 1024), rel=0.1)
+    assert "teaching" in own.phases and "teaching" not in endpoint.phases
+
+
 def test_logits_are_those_of_trls_tiles_not_of_the_whole_vocabulary():
     short, long = (plan(LLAMA_3B, micro_batch=m, teacher="none").phases["training"]["logits"] for m in (4, 8))
     assert long - short == 4 * 1024 * 3072 * 4  # from 4096 positions on only the gradient of the hidden states grows
