@@ -15,33 +15,33 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import pytest  # noqa: E402
-import torch  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
-from thinktuning_lite.classroom.problems import generate_problems  # noqa: E402
-from thinktuning_lite.classroom.sample import as_prompts  # noqa: E402
-from thinktuning_lite.classroom.settings import TINY_RUN  # noqa: E402
-from thinktuning_lite.classroom.vocabulary import build_tokenizer  # noqa: E402
-from thinktuning_lite.method.prompts import TINY_PROMPT  # noqa: E402
-from thinktuning_lite.method.settings import ThinkTuningConfig  # noqa: E402
-from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher  # noqa: E402
-from thinktuning_lite.method.trainer import ThinkTuningTrainer  # noqa: E402
+if TYPE_CHECKING:  # fixtures import what they use: the process that hands the tests out reads this file too
+    from datasets import Dataset
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from thinktuning_lite.method.teacher import ScriptedTeacher
+    from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
+    from thinktuning_lite.classroom.vocabulary import build_tokenizer
+
     return build_tokenizer()
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A saved random Llama: 2 layers, width 32. A folder, because TRL reloads the reference model from it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -65,12 +65,19 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedT
 
 @pytest.fixture
 def tiny_model(tiny_folder: Path) -> LlamaForCausalLM:
+    from transformers import LlamaForCausalLM
+
     return LlamaForCausalLM.from_pretrained(tiny_folder)
 
 
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     """Eight word problems in TRL's conversational form, with `question` and `answer`."""
+    from datasets import Dataset
+
+    from thinktuning_lite.classroom.problems import generate_problems
+    from thinktuning_lite.classroom.sample import as_prompts
+
     return Dataset.from_list(as_prompts([p.row() for p in generate_problems(0, "train", (1, 2), 8)]))
 
 
@@ -82,6 +89,8 @@ def length_reward(completions: list[Any], **kwargs: Any) -> list[float]:
 @pytest.fixture
 def scripted_teacher() -> ScriptedTeacher:
     """Writes well-formed guidance, whatever it reads; `asked` keeps the requests."""
+    from thinktuning_lite.method.teacher import GuidanceRequest, ScriptedTeacher
+
     asked: list[GuidanceRequest] = []
 
     def write(request: GuidanceRequest) -> str:
@@ -100,6 +109,8 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
     Sampling is confined to a few tokens, EOS among them, and EOS is forced at the end: responses differ in length
     and all end by themselves, so all are eligible for guidance.
     """
+    from thinktuning_lite.classroom.settings import TINY_RUN
+
     said = tokenizer.encode("0123456789+-= has more", add_special_tokens=False) + [tokenizer.eos_token_id]
     sampling = {
         "suppress_tokens": sorted(set(range(len(tokenizer))) - set(said)),
@@ -130,6 +141,11 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
 @pytest.fixture
 def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., ThinkTuningTrainer]:
     """A ThinkTuningTrainer on its own copy of the tiny policy; whatever it is made of may be given."""
+    from transformers import LlamaForCausalLM
+
+    from thinktuning_lite.method.prompts import TINY_PROMPT
+    from thinktuning_lite.method.settings import ThinkTuningConfig
+    from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
     def make(
         teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer,
