@@ -17,7 +17,7 @@ from thinktuning_lite.experiments.runs import read_metrics
 from thinktuning_lite.experiments.side_by_side import GROUP_SIZE, PROMPTS_PER_STEP
 from thinktuning_lite.method.rollouts import read_rollouts
 
-STEPS = 10
+STEPS = 8
 KILLED_AFTER = 3
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,22 +27,25 @@ pytestmark = [
 ]
 
 
+# The command as it is, but for what is evaluated: a few questions show that results are there.
+START = """
+import sys
+from thinktuning_lite import __main__
+from thinktuning_lite.classroom import sample
+whole = sample.load_tiny_set
+sample.load_tiny_set = lambda name: whole(name)[:8] if name == "validation_distractor" else whole(name)
+if __name__ == "__main__":
+    __main__.main(sys.argv[1:])
+"""
+
+
 def start(cwd: Path) -> subprocess.Popen:
-    options = [
-        "--name",
-        "k",
-        "--seeds",
-        "0",
-        "--arms",
-        "intended",
-        "--steps",
-        str(STEPS),
-        "--sets",
-        "validation_distractor",
-    ]
+    script = cwd / "start.py"  # a file, so that the workers it spawns read it too
+    script.write_text(START, encoding="utf-8")
+    options = ["--name", "k", "--seeds", "0", "--arms", "intended", "--sets", "validation_distractor"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
     log = (cwd / "output.txt").open("a")
-    command = [sys.executable, "-m", "thinktuning_lite", "run", *options]
+    command = [sys.executable, str(script), "run", *options, "--steps", str(STEPS)]
     return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
 
 
