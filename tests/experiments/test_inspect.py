@@ -49,6 +49,14 @@ def test_the_page_is_opened_unless_told_otherwise(tmp_path, monkeypatch, capsys)
     assert "open that file" in capsys.readouterr().out
 
 
+def test_two_runs_stand_side_by_side(tmp_path):
+    for name in ("one", "two"):
+        write_log(tmp_path / name)
+    command_line.main(["inspect", str(tmp_path / "one"), str(tmp_path / "two"), "--no-open"])
+    page = (tmp_path / "one" / "inspector.html").read_text(encoding="utf-8")
+    assert "<title>one, two</title>" in page
+
+
 @pytest.mark.parametrize("content", ['{"step": 0}\n', "", None], ids=["no rollout", "empty", "nothing there"])
 def test_what_holds_no_rollouts_is_said_in_one_line(content, tmp_path):
     if content is not None:

@@ -23,6 +23,7 @@ from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.shaping import SHAPINGS, AASConstants, shape, shaped_loss
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.views import live
+from thinktuning_lite.views.beside import beside
 from thinktuning_lite.views.index import FILTERS, SORTS, RolloutIndex, Row
 from thinktuning_lite.views.inspection import Settings, detect, recompute
 from thinktuning_lite.views.inspector import Inspector
@@ -580,3 +581,18 @@ def test_live_view_escapes_model_text():
     tags = Tags()
     tags.feed(page)
     assert {tag for tag, _ in tags.seen} <= {"p", "bdi", "table", "thead", "tr", "th", "td"}
+
+
+def test_two_logs_side_by_side_follow_each_other():
+    def log(*steps: int) -> Inspector:
+        rows = [
+            rollout(float(i), [0.5], step=s, group=g, question=f"Q{g}") for s in steps for g in (0, 1) for i in (0, 1)
+        ]
+        return Inspector(rows, Words())
+
+    left, right = log(0, 10, 20), log(0, 12)
+    assert beside(left, right).children == (left, right)
+    left.select(20, 1)
+    assert right.group["key"] == "12/1" and left.group["key"] == "20/1"
+    right.select(0, 0)
+    assert left.group["key"] == "0/0" and right.group["key"] == "0/0"

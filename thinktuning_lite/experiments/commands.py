@@ -163,15 +163,19 @@ writes  what you save, and runs/ for what the notebooks train""")  # fmt: skip
 
 def inspect_parser() -> Parser:
     parser = _parser("inspect", """\
-Every token of a run's rollouts, as a page that needs neither Jupyter nor a network.
+Every token of a run's rollouts, as a page that needs neither Jupyter nor a network; or of two runs, side by side.
 
 takes   seconds, and a rollout log: a run's folder, a rollouts.jsonl (of ThinkTuningTrainer, or of RolloutRecorder on any of
         TRL's trainers), or what others leave: TRL's completions (log_completions), verl's rollout_data_dir, prime-rl's run
 writes  the page --out, and opens it in the browser
 
     thinktuning inspect runs/classroom/intended-seed0
+    thinktuning inspect runs/classroom/intended-seed0 runs/classroom/grpo-seed0
     thinktuning inspect outputs/my-grpo --no-open --out groups.html""")  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder or a log")
+    parser.add_argument(
+        "other", type=Path, nargs="?", default=None, metavar="OTHER", help="a second one, to stand beside it"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="(inspector.html beside the log)")
     parser.add_argument("--groups", type=int, metavar="N", help="groups in the page, the first N of the run (1000)")
     parser.add_argument("--tokenizer", metavar="NAME", help="folder or Hub name; default: what lies beside the log")

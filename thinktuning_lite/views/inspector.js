@@ -337,7 +337,7 @@ class View {
     const more =
       groups.length < total
         ? `the first ${groups.length} of ${total} groups: choose a step or a filter`
-        : `${total} groups`;
+        : `${total} group${total === 1 ? "" : "s"}`;
     this.count.textContent = more + (incomplete ? `; ${incomplete} not complete yet` : "");
     if (this.stepNode) this.stepNode.max = steps.length;
     this.pushed.replaceChildren(
@@ -369,6 +369,7 @@ class View {
     this.drawn = group;
     this.starts = [0];
     for (const r of group.rollouts) this.starts.push(this.starts.at(-1) + r.tokens.length);
+    this.list.value = group.key;
     this.title.replaceChildren(`Step ${group.step}, group ${group.group}: `, h("bdi", {}, group.question));
     this.nodes = [];
     this.blocks = [];

@@ -53,6 +53,7 @@ class Inspector(anywidget.AnyWidget):
         tokenizer: what turns token ids into text. Default: the trainer's, else one found beside the log, else the tiny
             classroom's where it fits; failing that, token ids are shown.
         settings: what the run used. Default: the trainer's, else what reproduces the logged weights (`detect`).
+        title: which log this is; default: the name of the folder it lies in.
 
     Raises ValueError for a source without rollouts or a trainer without a log, FileNotFoundError for a missing log.
     """
@@ -66,7 +67,9 @@ class Inspector(anywidget.AnyWidget):
     numbers = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)  # by which the widget finds its static twin in the page
 
-    def __init__(self, source: Any, tokenizer: Any = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, source: Any, tokenizer: Any = None, settings: Settings | None = None, title: str | None = None
+    ) -> None:
         if hasattr(source, "rollout_log"):
             tokenizer = tokenizer or source.processing_class
             settings = settings or settings_of(source.args)
@@ -76,6 +79,7 @@ class Inspector(anywidget.AnyWidget):
         self.index = RolloutIndex(list(source) if isinstance(source, (list, tuple)) else source)
         if not self.index.groups:
             raise ValueError(f"{self.index.path or 'the list'} holds no whole group of rollouts yet")
+        self.title = title or (self.index.path.resolve().parent.name if self.index.path else "Advantage inspector")
         self._tokenizer = tokenizer or find_tokenizer(self.index)
         self._texts: dict[int, str] = {}
         self._policies: tuple | None = None
@@ -247,11 +251,6 @@ class Inspector(anywidget.AnyWidget):
         values, weights = sent.pop("values").numpy(), sent.pop("curves").numpy()
         sent.pop("curve_p")
         return compact(self._described(rollouts), sent, values, weights, words)
-
-    @property
-    def title(self) -> str:
-        """Which log this is: the folder it lies in."""
-        return "Advantage inspector" if self.index.path is None else f"{self.index.path.resolve().parent.name}"
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         """Two outputs: the static twin, then the widget, which hides the twin for as long as it lives.
