@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= torch==2.13.0
 NAME ?= classroom
+MATHJAX := docs/_mathjax/mathjax/tex-chtml.js
 # Tests at a time, one core each.
 JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lint test-again test-browser lab bench table quote badges clean
+.PHONY: run test lint test-again test-browser lab bench table quote docs slides badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
@@ -44,6 +45,28 @@ table: .venv/installed-dev
 
 quote: .venv/installed
 	$(BIN)/python -m thinktuning_lite quote --save data/logs/movie_quote
+
+# the site, in docs/_build/html; warnings and dead links are errors
+docs: .venv/installed-dev $(MATHJAX)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
+
+# a deck for each notebook, in docs/_build/slides
+slides: .venv/installed-dev $(MATHJAX)
+	mkdir -p docs/_build/slides/reveal.js
+	npm pack --silent --pack-destination docs/_build reveal.js@4.6.0
+	tar xzf docs/_build/reveal.js-4.6.0.tgz -C docs/_build/slides/reveal.js --strip-components=1 package/dist package/LICENSE
+	cp -r docs/_mathjax/mathjax docs/_build/slides
+	$(BIN)/python -m thinktuning_lite.lessons.slides docs/_build/slides
+
+# MathJax and its fonts, by npm, once: so that the pages read offline
+$(MATHJAX):
+	mkdir -p docs/_build docs/_mathjax/mathjax
+	npm pack --silent --pack-destination docs/_build mathjax@3.2.2
+	tar xzf docs/_build/mathjax-3.2.2.tgz -C docs/_build package/es5/tex-chtml.js package/es5/output/chtml/fonts package/LICENSE
+	cp -r docs/_build/package/es5/output docs/_build/package/LICENSE docs/_mathjax/mathjax
+	cp docs/_build/package/es5/tex-chtml.js $@
 
 badges: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite.lessons.stamp $(if $(REPO),--repo $(REPO))

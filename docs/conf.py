@@ -47,7 +47,6 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-default_role = "code"
 python_use_unqualified_type_names = True
 
 WINGS = ("method", "classroom", "models", "evaluation", "views", "lessons", "experiments")
@@ -69,10 +68,16 @@ def write_api_pages(app: Sphinx) -> None:
             page.write_text(text, encoding="utf-8")
 
 
+# Marked words, which stay marked, or a sign that reStructuredText would take for one of its own.
+_SIGN = re.compile(r"(?<![\w*])(\*\*?\w(?:[^*\n]*[\w.:])?\*\*?)(?![\w*])|[*|\\]|(?<=\w)_(?!\w)")
+
+
 def as_written(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain text with `code`, not reStructuredText: its other signs are shown as they stand."""
-    text = re.sub(r"([*|\\]|(?<=\w)_(?!\w))", r"\\\1", "\n".join(lines))
-    text = re.sub(r"`[^`\n]*`", lambda code: f"`{code[0].replace(chr(92), '')}`", text)
+    parts = re.split(r"`([^`]*)`", "\n".join(lines).replace("``", "`"))  # plain, code, plain, code, ...
+    parts[::2] = [_SIGN.sub(lambda m: m[0] if m[1] else f"\\{m[0]}", plain) for plain in parts[::2]]
+    parts[1::2] = [f"``{' '.join(code.split())}``\\ " for code in parts[1::2]]
+    text = "".join(parts)
     paragraphs = []
     for paragraph in re.split(r"\n\s*\n", text):
         if re.search(r"(?m)^ {2,}\S", paragraph):  # a table, a formula or a command: line by line
