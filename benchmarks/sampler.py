@@ -4,7 +4,7 @@
 
 The engines take turns, so that a slow minute of the machine hits both alike, and each counts with its fastest turn. Ratios
 are what to read. A random model of 30M parameters never ends by itself: it measures decoding alone. The tiny student's rows
-end where it ends them; `--trained` adds a checkpoint of it that has been trained (runs/classroom/released-seed0/checkpoint-48).
+end where it ends them; `--trained` adds a checkpoint of it that has been trained (runs/classroom/released-seed0/checkpoint-32).
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ takes   seconds, and a rollout log: a run's folder, a rollouts.jsonl (of ThinkTu
         TRL's trainers), or what others leave: TRL's completions (log_completions), verl's rollout_data_dir, prime-rl's run
 writes  the page --out, and opens it in the browser
 
-    thinktuning inspect runs/classroom/intended-seed0
-    thinktuning inspect runs/classroom/intended-seed0 runs/classroom/grpo-seed0
+    thinktuning inspect runs/classroom/released-seed0
+    thinktuning inspect runs/classroom/released-seed0 runs/classroom/grpo-seed0
     thinktuning inspect outputs/my-grpo --no-open --out groups.html""")  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder or a log")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """The movie-quote experiment: instil a behaviour that GRPO never samples, with its controls.
 
-    python -m thinktuning_lite quote [--name movie_quote] [--quote "..."] [--seeds 0 1 2] [--steps 60] [--arms ...]
+    python -m thinktuning_lite quote [--name movie_quote] [--quote "..."] [--seeds 0 1 2] [--steps 48] [--arms ...]
                                            [--fresh] [--save data/logs/movie_quote]
 
 Every arm but h starts from the same student, sees the same problems and draws the same samples at its first step.
@@ -51,7 +51,7 @@ EXAMPLES = 12  # responses kept of each evaluation
 
 @dataclass(frozen=True)
 class QuotePlan(side_by_side.Plan):
-    """What one invocation trains; as `classroom.Plan`, with the quote."""
+    """What one invocation trains; as `side_by_side.Plan`, with the quote."""
 
     name: str = "movie_quote"
     arms: tuple[str, ...] = ()

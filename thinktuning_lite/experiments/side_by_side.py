@@ -131,7 +131,7 @@ def _results(plan: Plan) -> dict[str, list[dict]]:
 
 
 def _job(plan: Plan, arm: str, seed: int, bar: int) -> None:
-    """One run in a process of its own; its result file is what marks it as done."""
+    """One run, beside others in other processes; its result file is what marks it as done."""
     quiet()
     path = result_path(plan, arm, seed)
     if arm == "base":

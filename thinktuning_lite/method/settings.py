@@ -130,7 +130,7 @@ def check_config(c: ThinkTuningConfig) -> None:
 
 
 def _check_identity(c: ThinkTuningConfig, need: Any) -> None:
-    """The combinations in which 'AAS = a per-token advantage at ratio 1' breaks (measured in tests/test_identity.py)."""
+    """The combinations in which 'AAS = a per-token advantage at ratio 1' breaks (measured in tests/method/test_identity.py)."""
     mend = "; set guided_fraction=0 (and guided_fraction_end=None) for plain GRPO"
     need(
         c.importance_sampling_level == "token",
