@@ -23,7 +23,10 @@ _TEMPLATE = """\
 {%- block html_head_js_mathjax -%}
 <script>MathJax = {tex: {inlineMath: [['$', '$'], ['\\\\(', '\\\\)']]}};</script>
 <script defer src="mathjax/tex-chtml.js"></script>
-<style>.reveal .jp-OutputArea-output img {max-height: 560px;} .reveal section {text-align: left;}</style>
+<style>
+.reveal .jp-RenderedHTMLCommon {font-size: 28px;} .reveal section {text-align: left;}
+.reveal h1, .reveal h2 {text-transform: none;} .reveal .jp-OutputArea-output img {width: 100%; max-height: 480px; object-fit: contain;}
+</style>
 {%- endblock -%}
 {%- block footer_js -%}
 <script src="reveal.js/dist/reveal.js"></script>
@@ -33,7 +36,8 @@ _TEMPLATE = """\
 
 
 def deck(notebook: NotebookNode) -> NotebookNode:
-    """The slides of a notebook: title and claim; a slide for each section with what it checked; a slide for each figure.
+    """The slides of a notebook: title and claim; a slide for each section, what it checked and its first figure; then the
+    other figures, one below the other.
 
     A section that neither checks nor shows anything has none.
     """
@@ -48,7 +52,7 @@ def deck(notebook: NotebookNode) -> NotebookNode:
     def close() -> None:
         if checked or figures:
             cells.append(_text("\n".join([section, "", *(f"- ✓ {claim}" for claim in checked)]), "slide"))
-            cells.extend(figures)
+            cells.extend(_picture(output, "subslide" if i else "-") for i, output in enumerate(figures))
         checked.clear(), figures.clear()
 
     for cell in notebook.cells[1:]:
@@ -58,8 +62,7 @@ def deck(notebook: NotebookNode) -> NotebookNode:
         elif cell.cell_type == "code":
             if tagged(cell, "check") and (said := _CHECKED.match(cell.source)):
                 checked.append(said[1])
-            pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-            figures += [_picture(output) for output in pictures]
+            figures += [output for output in cell.outputs if "image/png" in output.get("data", {})]
     close()
     return nbformat.v4.new_notebook(cells=cells, metadata={"title": title.removeprefix("# ")})
 
@@ -70,11 +73,11 @@ def _text(source: str, kind: str) -> NotebookNode:
     return nbformat.v4.new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}})
 
 
-def _picture(output: NotebookNode) -> NotebookNode:
+def _picture(output: NotebookNode, kind: str) -> NotebookNode:
     import nbformat
 
     only = nbformat.v4.new_output("display_data", {"image/png": output.data["image/png"]}, metadata=output.metadata)
-    return nbformat.v4.new_code_cell("", outputs=[only], metadata={"slideshow": {"slide_type": "subslide"}})
+    return nbformat.v4.new_code_cell("", outputs=[only], metadata={"slideshow": {"slide_type": kind}})
 
 
 def page(slides: NotebookNode) -> str:
