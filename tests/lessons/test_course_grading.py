@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +20,15 @@ from thinktuning_lite.lessons.course import grade, grading, tasks
 PATHS = tasks.notebook_paths(["00"])
 NOTEBOOK = nbformat.read(PATHS[0], as_version=4)
 ASKED = grading.ask(tasks.read_tasks(PATHS), seed=3)
+
+
+def confined() -> int:
+    """The kernel's version of Landlock."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = f"from thinktuning_lite.lessons.course.landlock import confine; print(confine({folder!r}))"
+        return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
 OF = sum(asked.task.points for asked in ASKED)
 
 
@@ -83,6 +95,28 @@ def test_hostile_answers_lose_their_own_points_only(tmp_path: Path):
         assert found["seen_once"].points == 0 and says in found["seen_once"].reason, (does, found["seen_once"])
         assert sum(m.points for m in found.values()) == OF - found["seen_once"].task.points, (does, found)
     assert Path(start.__file__).read_bytes() == before
+
+
+NATIVE = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+libc.kill(os.getppid(), 9)
+fd = libc.open({checks!r}.encode(), os.O_WRONLY | os.O_APPEND)
+if fd >= 0:
+    libc.write(fd, b"# changed", 9)
+libc.unlink({stolen!r}.encode())
+libc.system(b"touch {made}")
+"""
+
+
+@pytest.mark.skipif(confined() < 6, reason="the kernel has no Landlock that holds signals (Linux 6.12)")
+def test_native_code_is_held_where_the_kernel_can(tmp_path: Path):
+    stolen, made = tmp_path / "other.ipynb", tmp_path / "made"
+    stolen.write_text("secret", encoding="utf-8")
+    before = Path(start.__file__).read_bytes()
+    first = NATIVE.format(checks=start.__file__, stolen=str(stolen), made=made)
+    assert sum(m.points for m in marks(submission(first=first)).values()) == OF  # harmless, and solved
+    assert Path(start.__file__).read_bytes() == before and stolen.exists() and not made.exists()
 
 
 TAMPERING = (

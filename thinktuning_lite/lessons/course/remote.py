@@ -4,8 +4,8 @@ The trust boundary, in five lines:
 1. A student's code runs in a process of its own (`student.py`) and is never imported, unpickled or executed anywhere else.
 2. Checks, hidden variants and expected values live in the judging process, which gets nothing but data (`values.py`).
 3. So patching a check, exiting, looping or printing changes the student's process, which is thrown away; the clock is ours.
-4. Memory, processor time, files and other processes are limited there by the system and by an audit hook, not by good will.
-5. Not held: native code (ctypes) as the same user. Marks that count are given in a container or under a user of their own.
+4. Memory, time, files, network and other processes are limited there by the system (`landlock.py`) and by an audit hook.
+5. Not held: native code that reads files; and off Linux, native code. For marks that count, grade in a container.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from thinktuning_lite.lessons.course import values
+from thinktuning_lite.lessons.course import landlock, values
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
         request = values.loads(line)
         if request["do"] == "prepare":  # the lecturer's imports, before the student's code and its fetters
             said = _tried(lambda sources: _run(sources, {}), request["sources"])
+            landlock.confine(folder)
             sys.addaudithook(_fetters(folder, private))
         elif request["do"] == "define":
             namespace: dict[str, Any] = {"__name__": "__main__"}
