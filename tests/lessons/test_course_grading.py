@@ -188,3 +188,15 @@ def test_mistakes_are_said_in_one_line(tmp_path: Path):
 def test_no_cell_of_the_table_is_a_formula_or_moves_the_cursor(text: str):
     cell = grade._cell(text)
     assert cell[0] not in "=+-@" and cell.isprintable()
+
+
+def test_loops_shorten_the_time_of_what_follows_but_not_below_what_the_lecturers_answer_takes():
+    slow = [grading.Asked(a.task, a.expected, 0.4) for a in ASKED]
+    loop = {name: f"def {name}(*a):\n    while True: pass" for name in ("first_wrong", "useful_groups")}
+    busy = {"seen_once": "def seen_once(p, n):\n    import time\n    end = time.process_time() + 0.07\n"
+                         "    while time.process_time() < end: pass\n    return 1 - (1 - p) ** n"}  # fmt: skip
+    found = {
+        m.task.check: m for m in grading.grade({"00_start_here.ipynb": submission(loop | busy)}, slow, seconds=0.1)
+    }
+    assert "within 2 seconds" in found["first_wrong"].reason and "within 3 seconds" in found["useful_groups"].reason
+    assert found["seen_once"].points and found["expected_reward"].points

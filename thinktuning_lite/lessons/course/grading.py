@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from thinktuning_lite.lessons.course import hidden, slices
 from thinktuning_lite.lessons.course.remote import AnswerLostError, Student
-from thinktuning_lite.lessons.course.tasks import Task, imports_of
+from thinktuning_lite.lessons.course.tasks import CHECKS, Task, imports_of
 
 LARGEST = 30_000_000  # bytes of one notebook
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A task with its hidden calls and what the lecturer's answer gives for them."""
+    """A task with its hidden calls, what the lecturer's answer gives for them, and its processor seconds for it all."""
 
     task: Task
     expected: tuple[tuple[hidden.Arguments, Any], ...]
+    took: float
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,12 @@ def ask(tasks: Sequence[Task], seed: int) -> list[Asked]:
     found = []
     for task in tasks:
         answer, check = task.solution(), f"{task.module}.{task.check}"
+        import_module(f"{CHECKS}.{task.module}")
+        began = time.process_time()
         if not (verdict := task.judge(answer)).passed:
             raise ValueError(f"the solution of {task.name} does not pass its check: {verdict.message}")
-        found.append(Asked(task, tuple((case, answer(*case)) for case in hidden.cases(check, seed))))
+        expected = tuple((case, answer(*case)) for case in hidden.cases(check, seed))
+        found.append(Asked(task, expected, time.process_time() - began))
     return found
 
 
@@ -81,7 +87,11 @@ def code_of(text: str) -> list[slices.Cell]:
 def grade(
     notebooks: dict[str, str], asked: Sequence[Asked], private: Sequence[Path] = (), seconds: float = 10.0
 ) -> Iterator[Mark]:
-    """The marks of a submission's tasks, one after the other. `private`: what its code may not read."""
+    """The marks of a submission's tasks, one after the other. `private`: what its code may not read.
+
+    An answer has `seconds` of processor time, and five times what the lecturer's takes. Each that uses them up halves
+    `seconds` for the rest, down to one: so thirty loops cost a minute, not five.
+    """
     stems = list(dict.fromkeys(a.task.notebook for a in asked))
     found = {stem: _which(stem, notebooks, asked) for stem in stems}
     for stem in stems:
@@ -96,9 +106,10 @@ def grade(
             continue
         with Student(imports_of([a.task for a in tasks]), seconds, private=private) as student:
             for one in tasks:
+                student.seconds = seconds + 5 * one.took
                 yield _mark(one, cells, student)
-                if student.timed_out:  # so that thirty loops cost a minute, not five
-                    student.seconds = seconds = max(1.0, seconds / 2)
+                if student.timed_out:
+                    seconds = max(1.0, seconds / 2)
 
 
 def _mark(asked: Asked, cells: Sequence[slices.Cell], student: Student) -> Mark:

@@ -115,7 +115,7 @@ class Student:
             kind, words = (str(part) for part in raised)
         except queue.Empty:
             self.timed_out = True
-            self._lose(f"No answer within {self.seconds:g} seconds of processor time: does it loop?")
+            self._lose(f"No answer within {self.seconds:.0f} seconds of processor time: does it loop?")
         except (OSError, EOFError):
             self._lose("Your code ended its own process{}.")
         except (ValueError, AttributeError, KeyError, TypeError):
