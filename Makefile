@@ -39,6 +39,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/inspector.py
+	$(BIN)/python benchmarks/answers.py
 
 table: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite table --save data/logs/table

@@ -44,9 +44,9 @@ from thinktuning_lite.method.reading import (
     Box,
     all_boxes,
     answer_boxes,
+    before_questions,
     counted_part,
     first_answer_box,
-    question_ends,
 )
 from thinktuning_lite.method.verdicts import Found
 
@@ -80,6 +80,8 @@ def extract_hashes(text: str) -> str | None:
         start = text.rfind("####", 0, start)
         if start < 0:
             return None
+        if (integer := _INTEGER_BEHIND.match(text, start)) is not None:
+            return integer[1]
         if (found := _after_hashes(text, start)) is not None:
             return found[0]
     return None
@@ -97,8 +99,8 @@ def extract_answer(text: str, *, allow_last_number: bool = False) -> str | None:
     The order of decisions is in the module's head. With `allow_last_number` a text that has neither yields its last
     bare number, which is a guess.
     """
-    may_state = "####" in text or "boxed" in text or "fbox" in text
-    answer = _first_stated(text, _number_or_formula) if may_state else None
+    may_state = "boxed" in text or "####" in text or "fbox" in text
+    answer = _first_stated(text, _number_or_formula, in_sign=True) if may_state else None
     if answer is None and allow_last_number:
         return extract_last_number(counted_part(text)[1])
     return answer
@@ -118,11 +120,18 @@ def first_answer_end(text: str) -> int | None:
     return next((start + found[1] for at in hashes if (found := _after_hashes(part, at)) is not None), None)
 
 
-def _first_stated(text: str, read: Callable[[str], Found | None]) -> str | None:
-    """What the first of the texts up to each further question states."""
+def _first_stated(text: str, read: Callable[[str], Found | None], in_sign: bool = False) -> str | None:
+    """What the first of the texts up to each further question states. `in_sign`: only a box or `####` states anything."""
     _, part = counted_part(text)
-    found = next((found for end in question_ends(part) if (found := read(part[:end])) is not None), None)
-    return None if found is None else found.value
+    first = 0
+    if in_sign:
+        box, hashes, other_box = part.find("boxed"), part.find("####"), part.find("fbox")
+        first = max(box, 0) if hashes < 0 and other_box < 0 else min([i for i in (box, hashes, other_box) if i >= 0])
+    for piece in before_questions(part, first):
+        found = read(piece)
+        if found is not None:
+            return found.value
+    return None
 
 
 def _number_or_formula(part: str) -> Found | None:
@@ -163,8 +172,9 @@ def _stated_by_boxes(part: str) -> str | None:
     boxes = [box for box in answer_boxes(part) if not is_denied(part, box.start)]
     if not boxes:
         return None
-    contents = list(dict.fromkeys(_signed(part, box) for box in _groups(boxes, part)[-1]))
-    return ", ".join(contents)
+    if len(boxes) == 1:
+        return _signed(part, boxes[0])
+    return ", ".join(dict.fromkeys(_signed(part, box) for box in _groups(boxes, part)[-1]))
 
 
 def _signed(part: str, box: Box) -> str:
@@ -172,7 +182,8 @@ def _signed(part: str, box: Box) -> str:
     content = box.content
     if part.startswith((r"\%", "%"), box.end):
         content += r"\%"
-    match = _SIGN.search(part[max(0, box.start - 16) : box.start])
+    before = part[max(0, box.start - 16) : box.start]
+    match = _SIGN.search(before) if "-" in before or "\\pm" in before or not before.isascii() else None
     if match is None or _BINARY.search(match["before"]):
         return content
     is_minus = "-" in match["sign"] or "−" in match["sign"]
@@ -183,6 +194,7 @@ def _signed(part: str, box: Box) -> str:
     return sign + (content if re.fullmatch(r"[\w.,/%\\]+(?:\{[^{}]*\})*", content) else f"({content})")
 
 
+_INTEGER_BEHIND = re.compile(r"####[ \t]*(-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+))[ \t]*(?:\n|$)")
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*", re.IGNORECASE)
 _OTHER_LABEL = re.compile(r"(?:[a-zA-Z]+(?: [a-zA-Z]+){0,3}\s*)?[:=]\s*(?=[^a-zA-Z\s])|(?:about|~)\s*(?=[$£€\\]*[0-9])")
 _NUMBERED = re.compile(r"[0-9]+(?:[:)]|\.[ \t]+\S)")

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from thinktuning_lite.method.notation import TEXT_COMMAND
+from thinktuning_lite.method.reading import has_one
 
-MAX_FRAMES = 200  # the last so many
+MAX_FRAMES = 100  # the last so many words that may begin one are looked at
 
 # --- the text without its markup ----------------------------------------------------------------------------
 
 FORMULA = "□"
 _MATH = re.compile(
-    r"\$\$?(?!\s)([^$\n]{1,120}?)(?<!\s)\$\$?(?![0-9])|\\\((.{1,120}?)\\\)|\\\[(.{1,120}?)\\\]", re.DOTALL
+    r"\$\$?(?!\s)([^$\n]{1,120}?)(?<!\s)\$\$?(?![0-9])|\\\(((?:(?!\\[(\[]).){1,120}?)\\\)|\\\[((?:(?!\\[(\[]).){1,120}?)\\\]",
+    re.DOTALL,
 )
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s")
 _LONE_KEY = re.compile(r"[\s({\[]*(?:\\(?:bf|mathbf|mathrm|boldsymbol)\b)?[\s({\[]*[A-Za-z0-9][\s)}\].:]*")
@@ -27,11 +29,10 @@ _TAGS = re.compile(r"</?(?:[a-z]|[a-zA-Z_]{2,20})>")  # <B> may be a key
 _WIDE = str.maketrans({code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3002: ". ", 0x2019: "'"})
 _HEADING = re.compile(r"^[ \t]*(#{1,6})[ \t]*(.*)$", re.MULTILINE)
 _LABEL_LINE = re.compile(
-    r"^[ \t§]*(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*$"
-    r"|^[ \t§]*(?:A|Conclusion|Verdict|Final verdict|In conclusion|Final|Solution)[ \t]*:[ \t]*(?=\(?[A-Z0-9]\)|[A-J]\W*$|(?i:yes|no|true|false)\b)",
-    re.MULTILINE | re.IGNORECASE,
+    r"\n[ \t§]*(?:(?:the\s+|my\s+)?(?:final\s+|correct\s+|short\s+)?(?:answer|conclusion|verdict)[ \t]*[:.]?[ \t]*(?=\n|$)"
+    r"|(?:A|Conclusion|Verdict|Final verdict|In conclusion|Final|Solution)[ \t]*:[ \t]*(?=\(?[A-Z0-9]\)|[A-J]\W*(?:\n|$)|(?:yes|no|true|false)\b))",
+    re.IGNORECASE,
 )
-_LABEL_WORD = re.compile(r"[Aa]nswer|ANSWER|[Cc]onclusion|[Vv]erdict|Final|Solution:|A\s*:")
 _SHORT = re.compile(r"\W*(?:[A-Za-z0-9]|yes|no|true|false)\W*", re.IGNORECASE)
 
 
@@ -39,6 +40,8 @@ def clean_text(text: str) -> str:
     """Text without tags, Markdown and LaTeX around words; a formula that is more than a key becomes a placeholder."""
     if not text.isascii():
         text = text.translate(_WIDE)
+    if "   " in text:
+        text = re.sub(r"[ \t]{3,}", " ", text)
     if "<" in text:
         text = re.sub(r"<(?:final_)?answer>", "\nanswer: ", text, flags=re.IGNORECASE)
         text = _TAGS.sub("\n", text)
@@ -54,7 +57,7 @@ def clean_text(text: str) -> str:
         text = _HEADING.sub(
             lambda m: f"answer: {m[2]}" if len(m[1]) == 4 and _SHORT.fullmatch(m[2]) else f"§ {m[2]}", text
         )
-    return _LABEL_LINE.sub("answer: ", text) if _LABEL_WORD.search(text) else text
+    return _LABEL_LINE.sub("\nanswer: ", "\n" + text)[1:]
 
 
 def _formula(match: re.Match[str]) -> str:
@@ -81,9 +84,9 @@ _IS = (
     r"(?:\s+(?:\w+ly|most|therefore|thus|then|also|have to)){0,3}\s+be|ends up being|is|are|was)\b"
 )
 _LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(65, 91)})  # keeps every position, unlike str.lower
-_ANCHOR = re.compile(
-    r"\b(?:answer|option|choice|ans\b|statement\b|verdict|choos|select|pick|go (?:with|for)|going (?:with|for)|opt for|say|correct (?:letter|one)\b|"
-    r"(?:which|this|that|it) is (?:the )?(?:option|choice)\b|correspond|match|leav|letter\s*:)"
+_ANCHORS = (
+    *("ans", "option", "choice", "statement", "verdict", "letter", "correct one", "correct letter"),
+    *("choos", "select", "pick", "go with", "go for", "going with", "going for", "opt for", "say"),
 )
 _THING = re.compile(
     # the answer ... is; no second "is" between (it would be about something else)
@@ -109,8 +112,9 @@ _BEFORE_CHOOSE = re.compile(
     r"(?:\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must|\s+am|'m|\s+are|'re)?|\blet(?:'s|\s+us))(?:\s+(?:therefore|thus|then|now))?\s+$",
     re.IGNORECASE,
 )
+_NAMED = re.compile(rf"(?:option|choice|answer){_AROUND}", re.IGNORECASE)
 _LEADS_TO = re.compile(
-    rf"(?:corresponds?\s+to|(?:which|this|that|it)\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?(?:option|choice|answer){_AROUND}",
+    r"(?:corresponds?\s+to|(?:which|this|that|it)\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
 
@@ -120,21 +124,42 @@ class Frame(NamedTuple):
     end: int  # where the value stands
 
 
+def from_the_end(text: str, words: tuple[str, ...]) -> Iterator[int]:
+    """Where these words begin in a text, the last one first, `MAX_FRAMES` at most. The end is looked at before the rest."""
+    end, window, tried = len(text), 256, 0
+    while end > 0 and tried < MAX_FRAMES:
+        start = max(0, end - window)
+        part = text[start : end + 20]  # a word may reach over the end
+        places = []
+        for word in words:
+            if word in part:
+                at = text.rfind(word, start, end + len(word) - 1)
+                while at >= 0:
+                    places.append(at)
+                    at = text.rfind(word, start, at)
+        for at in sorted(places, reverse=True):
+            if at == 0 or not text[at - 1].isalnum():
+                tried += 1
+                yield at
+        end, window = start, 4 * window
+
+
 def find_frames(text: str) -> Iterator[Frame]:
-    """The frames of a text, the last one first. Anchors are found in one pass; only at them the frame is tried."""
-    anchors = [match.start() for match in _ANCHOR.finditer(text.translate(_LOWER))]
-    for at in reversed(anchors[-MAX_FRAMES:]):
+    """The frames of a text, the last one first. Only where one of their words stands a frame is tried."""
+    lower = text.lower() if text.isascii() else text.translate(_LOWER)
+    for at in from_the_end(lower, _ANCHORS):
         before = text[max(0, at - 30) : at]
-        first = text[at].lower()
+        first = lower[at]
         match = None
-        if first in "aoc" or text.startswith(("statement", "Statement"), at):
+        if first in "aoc" or lower.startswith("statement", at):
             match = _THING.match(text, at)
         if match is None and first in "aocvl" and (found := _LABEL.match(text, at)):
-            is_option = text[at : at + 3].lower() not in ("ans", "ver")
+            is_option = not lower.startswith(("ans", "ver"), at)
             match = found if (_BEFORE_OPTION_LABEL if is_option else _BEFORE_LABEL).search(before) else None
         if match is None and _BEFORE_CHOOSE.search(before):
             match = _CHOOSE.match(text, at)
-        match = match or _LEADS_TO.match(text, at)
+        if match is None and first in "aoc" and _LEADS_TO.search(before):
+            match = _NAMED.match(text, at)
         if match is not None:
             yield Frame(at, match.end())
 
@@ -153,6 +178,9 @@ _SUPPOSED = re.compile(
     r"|\b(?:if|whether|ask|asks|asked|wonder)\s*(?:that\s+)?(?:the\s+)?(?:correct\s+)?$",
     re.IGNORECASE,
 )
+_SUPPOSALS = (
+    *("if", "suppos", "assum", "unless", "case", "provided", "were", "had", "otherwise", "whether", "ask", "wonder"),
+)
 # "If x is 5, y is 3, so the answer is ..." supposes nothing about the answer.
 _CONCLUDED = re.compile(
     r"[,;]\s*(?:and\s+)?(?:so|therefore|thus|hence|we\s+(?:can\s+)?(?:see|find|get|know|conclude))\b", re.IGNORECASE
@@ -164,12 +192,17 @@ _DOUBTED = re.compile(
     r"|\b(?:den(?:y|ies)|false|wrong|incorrect|untrue)\b[^,;:]{0,15}\b(?:that|if|whether)\b)[^,;:]{0,25}$",
     re.IGNORECASE,
 )
+_DOUBTS = (
+    *("not", "n't", "never", "nobody", "no one", "hardly", "doubt", "unlikely", "disagree", "den"),
+    *("false", "wrong", "incorrect", "untrue"),
+)
 _ASCRIBED = re.compile(
     r"(?:\b(?<!\bI )(?<!\bwe )(?:might|may|could)\s+(?:\w+\s+)?(?:think|say|argue|assume|claim|expect|guess|believe|conclude|be\s+tempted)\b"
     r"|\b(?:some|many|people|someone|others?|students?|teacher|textbook|book|friend|classmate|he|she|they)\b[^,;.]{0,20}\b(?:think|say|argue|assume|claim|expect|guess|believe)s?\b)"
     r"[^;:]{0,40}$",
     re.IGNORECASE,
 )
+_OPINIONS = ("think", "say", "argue", "assume", "claim", "expect", "guess", "believe", "conclude", "tempted")
 _WRONG = (
     r"(?:not\s+(?:quite\s+|actually\s+)?(?:the\s+)?(?:correct|right|answer|best|true)|n['’]t\s+(?:quite\s+)?(?:the\s+)?(?:correct|right|answer|true)|"
     r"incorrect|wrong|a\s+mistake|false|untrue)\b"
@@ -189,22 +222,38 @@ _DENIED_BOX = re.compile(
     r"(?:\bnot|n['’]t|\bnever|\\neq?|≠)\s*(?:equal\s+(?:to\s+)?|simply\s+|just\s+)?[\s$:(\[\\]*$", re.IGNORECASE
 )
 
+_NOTHING = re.compile(r"[\s.)\]\"']*")
+_HARMLESS = frozenset(
+    f"{so}{the}".lstrip()
+    for so in (" ", "So ", "So, ", "Therefore, ", "Thus, ", "Hence, ")
+    for the in ("", "the ", "The ")
+) | {" "}
+
 
 def is_denied(text: str, start: int) -> bool:
     """Whether what begins at `start` (a box) has a "not" directly before it."""
-    return _DENIED_BOX.search(text, max(0, start - 30), start) is not None
+    before = text[max(0, start - 30) : start]
+    if not ("ot" in before or "OT" in before or "n't" in before or "\\ne" in before or not before.isascii()):
+        return "ever" in before and _DENIED_BOX.search(before) is not None
+    return _DENIED_BOX.search(before) is not None
 
 
 def is_void(text: str, start: int, end: int) -> bool:
     """Whether the verdict in `text[start:end]` is supposed, doubted, ascribed to others, asked or taken back."""
     behind = text[end : end + 200]
-    if _RETRACTED.match(behind) or _CONDITION.match(behind) or _ASKED.match(behind):
+    if not _NOTHING.fullmatch(behind) and (
+        _RETRACTED.match(behind) or _CONDITION.match(behind) or _ASKED.match(behind)
+    ):
         return True
     before = text[max(0, start - 300) : start]
-    before = re.split(r"[.!?]\s|\n", before)[-1].strip() + " "
-    if before == " ":
+    sentence = max(before.rfind(". "), before.rfind("\n"), before.rfind("? "), before.rfind("! ")) + 1
+    before = before[sentence:].strip() + " "
+    if before in _HARMLESS:
         return False
-    supposed = _SUPPOSED.search(before)
+    lower = before.lower()
+    supposed = _SUPPOSED.search(before) if has_one(lower, _SUPPOSALS) else None
     if supposed and not before[: supposed.end()].lower().endswith("even if"):
         return _CONCLUDED.search(before, supposed.end()) is None
-    return _DOUBTED.search(before) is not None or _ASCRIBED.search(before) is not None
+    if has_one(lower, _DOUBTS) and _DOUBTED.search(before):
+        return True
+    return has_one(lower, _OPINIONS) and _ASCRIBED.search(before) is not None

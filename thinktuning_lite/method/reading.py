@@ -6,17 +6,22 @@ Everything here is bounded: a text of any length takes milliseconds.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
 MAX_BOX_CHARS = 1200
 MAX_BOXES = 16  # the last so many are looked at
 MAX_MARKERS = 32
+MAX_QUESTIONS = 16
+MAX_QUESTION_CHARS = 48_000  # from the end: where further questions are looked for
 MAX_WORDS = 500
+MAX_TAGS = 200
 
 _THOUGHT_END = re.compile(r"</(?:think|thinking|thought|reasoning)>|<\|end_of_thought\|>|◁/think▷", re.IGNORECASE)
-_THOUGHT_TAG = re.compile(
-    r"</?(?:think|thinking|thought|reasoning)>|<\|(?:begin|end)_of_thought\|>|◁/?think▷", re.IGNORECASE
+_THOUGHT_ENDS = ("</", "<|end_of_thought", "◁/think")
+_THOUGHT_START = re.compile(
+    r"\s*(?:<(?:think|thinking|thought|reasoning)>|<\|begin_of_thought\|>|◁think▷)", re.IGNORECASE
 )
 _TURN_END = re.compile(
     r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|end|eom_id|start_header_id|user|human|EOT)\|>|</s>|<eos>"
@@ -28,8 +33,12 @@ _NEXT_WORD = re.compile(
     r"|(?:Human|User|USER|Instruction|Input|Student)[ \t]*:|(?:[Hh]uman|[Uu]ser)[ \t]*(?=\n)|Instruction\b|\[Question\]|<question>"
     r"|(?:[Qq]uestion|Problem)[ \t]+[0-9]+\."
 )
+_QUESTION_SIGNS = (  # without one of these there is no need to look
+    *("uestion", "roblem", "Exercise", "Example", "Q", "Human", "human", "User", "user", "USER"),
+    *("Instruction", "Input", "Student"),
+)
 _LINE_START = re.compile(r"\n[ \t]*[*#]{0,6}[ \t]*(?:(?:Next|New|Another|Follow-up)[ \t]+)?$")
-_FENCE = re.compile(r"```[ \t]*([a-zA-Z+#]*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE_LINE = re.compile(r"```[ \t]*([a-zA-Z+#]*)[^\n`]*\n")
 _LANGUAGE = frozenset(
     [
         "python",
@@ -60,6 +69,7 @@ _CODE = re.compile(
 _CODE_LINE = re.compile(
     r"\b(?:print|printf|println|format|puts|console\.log)\s*\(|\breturn\s+[rfb]{0,2}[\"']|[=(+]\s*[rfb]{1,2}[\"']"
 )
+_CODE_SIGNS = ("print", "format", "puts", "console", "return", "r'", 'r"', "f'", 'f"', "b'", 'b"')
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?<=\s)(-?[0-9][0-9.,/]*))")
 _BRACE = re.compile(r"\\\\(?!boxed|fbox)|\\[{}]|(\{)|(\})")
 # What stands for an answer in a text about boxes: fillers, and words such as "your answer here".
@@ -81,17 +91,16 @@ class Box(NamedTuple):
 def counted_part(text: str) -> tuple[int, str]:
     """Where what counts begins, and what counts from there on: without thoughts, end marks and further turns.
 
-    Run-ons are not cut yet: that needs to know where an answer stands (`before_next_question`).
+    Run-ons are not cut yet: that needs to know where an answer stands (`before_questions`).
     """
+    if "<" not in text and "◁" not in text and "[INST]" not in text:
+        return 0, text
     start = 0
-    if "</" in text or "_of_thought" in text or "/think" in text:
-        ends = [match.end() for match in _THOUGHT_END.finditer(text)]
-        if ends and not _TURN_END.sub("", text[ends[-1] :]).strip():  # nothing follows: the thought is what there is
-            text = _THOUGHT_TAG.sub(lambda tag: " " * len(tag[0]), text)
-        elif ends:
-            start = ends[-1]
-    part = text[start:]
-    if "<" in part or "[INST]" in part:
+    may_end = "</" in text or "<|" in text
+    if may_end or "◁" in text:
+        start, text = _without_thoughts(text)
+    part = text[start:] if start else text
+    if may_end or "<e" in part or "<｜" in part or "[INST]" in part:
         for mark in _TURN_END.finditer(part):
             if part[: mark.start()].strip():
                 part = part[: mark.start()]
@@ -99,29 +108,73 @@ def counted_part(text: str) -> tuple[int, str]:
     return start, part
 
 
-def question_ends(part: str) -> list[int]:
-    """Where the text ends that an answer may stand in: before each further question, and at the end.
+def _without_thoughts(text: str) -> tuple[int, str]:
+    """Where what follows the thoughts begins, and the text up to its end; of thoughts that nothing follows, the last."""
+    end = len(text)
+    signs = [sign for sign in _THOUGHT_ENDS if sign in text]
+    for _ in range(MAX_TAGS):
+        tag = _last_thought_end(text, end, signs)
+        if tag is None:
+            break
+        behind = text[tag.end() : end]
+        if behind.strip() and _TURN_END.sub("", behind).strip():
+            return tag.end(), text[:end]
+        end = tag.start()
+    opening = _THOUGHT_START.match(text, 0, end)
+    return (opening.end() if opening else 0), text[:end]
 
-    The first of these texts that states something is the answer; what follows it is a run-on.
+
+def _last_thought_end(text: str, end: int, signs: list[str]) -> re.Match[str] | None:
+    for _ in range(MAX_TAGS):
+        end = max([text.rfind(sign, 0, end) for sign in signs], default=-1)
+        if end < 0:
+            return None
+        if (tag := _THOUGHT_END.match(text, end)) is not None:
+            return tag
+    return None
+
+
+def has_one(text: str, signs: tuple[str, ...]) -> bool:
+    """A first look, many times faster than a regular expression."""
+    return any(sign in text for sign in signs)
+
+
+def before_questions(part: str, first: int = 0) -> Iterator[str]:
+    """The text before a further question, then from there to the one after it, and so on to the end.
+
+    The first of these that states something is the answer; what follows it is a run-on. `first`: where an answer can
+    stand at the earliest, so that questions before it need not be looked for.
     """
-    starts: list[int] = []
-    for word in islice(_NEXT_WORD.finditer(part), MAX_WORDS):
-        line = _LINE_START.search(part, max(0, word.start() - 40), word.start())
-        if line is not None and (not word[0].startswith("Instruction") or "#" in line[0] or word[0].endswith(":")):
-            starts.append(line.start())
-    return [*starts[:MAX_MARKERS], len(part)]
+    start = 0
+    first = max(first, len(part) - MAX_QUESTION_CHARS)
+    if part.find("\n", first) >= 0 and has_one(part[first:] if first else part, _QUESTION_SIGNS):
+        found = 0
+        for word in islice(_NEXT_WORD.finditer(part, first), MAX_WORDS):
+            line = _LINE_START.search(part, max(0, word.start() - 40), word.start())
+            if line is None or (word[0].startswith("Instruction") and "#" not in line[0] and word[0][-1] != ":"):
+                continue
+            if line.start() > start:
+                yield part[start : line.start()]
+                start = line.start()
+                found += 1
+            if found == MAX_QUESTIONS:
+                break
+    yield part[start:] if start else part
 
 
 def is_answer_box(content: str) -> bool:
     """Whether a box holds something that is no template: not empty, no "...", no "your answer"."""
+    if content.isdecimal():
+        return True
     return _TEMPLATE.fullmatch(_HIDDEN.sub("", content)[:80]) is None
 
 
 def all_boxes(text: str) -> list[Box]:
     r"""The complete boxes of a text, the last `MAX_BOXES` of them, in order of their starts. Nested ones count too."""
-    if "boxed" not in text and "fbox" not in text:
+    start = _start_of_last(text)
+    if start == len(text):
         return []
-    return [box for opening in _BOX.finditer(text, _start_of_last(text)) if (box := _box(text, opening)) is not None]
+    return [box for opening in _BOX.finditer(text, start) if (box := _box(text, opening)) is not None]
 
 
 def first_answer_box(part: str) -> Box | None:
@@ -134,10 +187,12 @@ def first_answer_box(part: str) -> Box | None:
 
 
 def _start_of_last(text: str) -> int:
-    commands = [command for command in ("\\boxed", "\\fbox") if command in text]
     start = len(text)
+    has_fbox = "\\fbox" in text
     for _ in range(MAX_BOXES):
-        before = max((text.rfind(command, 0, start) for command in commands), default=-1)
+        before = text.rfind("\\boxed", 0, start)
+        if has_fbox:
+            before = max(before, text.rfind("\\fbox", 0, start))
         if before < 0:
             break
         start = before
@@ -148,11 +203,16 @@ def _box(text: str, opening: re.Match[str]) -> Box | None:
     if opening[1] is not None:  # \boxed 5, TeX's form without braces
         content = opening[1].rstrip(".,/")
         return Box(opening.start(), opening.start(1) + len(content), content)
-    end = _closing_brace(text, opening.end())
-    return None if end is None else Box(opening.start(), end, text[opening.end() : end - 1].strip())
+    start = opening.end()
+    end = _closing_brace(text, start)
+    return None if end is None else Box(opening.start(), end, text[start : end - 1].strip())
 
 
 def _closing_brace(text: str, start: int) -> int | None:
+    end = text.find("}", start, start + MAX_BOX_CHARS)
+    content = text[start:end]
+    if end >= 0 and "{" not in content and "\\" not in content:
+        return end + 1
     depth = 1
     for token in _BRACE.finditer(text, start, start + MAX_BOX_CHARS):
         depth += (token[1] is not None) - (token[2] is not None)
@@ -170,14 +230,22 @@ def _states(part: str, boxes: list[Box]) -> list[Box]:
     boxes = [box for box in boxes if is_answer_box(box.content) and not _in_code_line(part, box)]
     if not boxes or "```" not in part:
         return boxes
-    fences = [match.span() for match in _FENCE.finditer(part) if _is_code(match[1], match[2])]
-    return [box for box in boxes if not any(start <= box.start < end for start, end in fences)]
+    return [box for box in boxes if not _in_code_block(part, box)]
 
 
-def _is_code(language: str, content: str) -> bool:
-    return language.lower() in _LANGUAGE or _CODE.search(content[:4000]) is not None
+def _in_code_block(part: str, box: Box) -> bool:
+    if part.count("```", 0, box.start) % 2 == 0:
+        return False
+    opening = _FENCE_LINE.match(part, part.rfind("```", 0, box.start))
+    if opening is None:
+        return False
+    closing = part.find("```", box.end)
+    content = part[opening.end() : min(len(part) if closing < 0 else closing, opening.end() + 4000)]
+    return opening[1].lower() in _LANGUAGE or _CODE.search(content) is not None
 
 
 def _in_code_line(part: str, box: Box) -> bool:
-    line_start = part.rfind("\n", 0, box.start) + 1
-    return _CODE_LINE.search(part[max(line_start, box.start - 300) : box.start]) is not None
+    line = part[max(0, box.start - 300) : box.start]
+    if not ("(" in line or '"' in line or "'" in line) or not has_one(line, _CODE_SIGNS):
+        return False
+    return _CODE_LINE.search(line, line.rfind("\n") + 1) is not None

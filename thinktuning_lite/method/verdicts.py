@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
-from thinktuning_lite.method.frames import FORMULA, MAX_FRAMES, VOID_VALUE, clean_text, find_frames, is_void
+from thinktuning_lite.method.frames import FORMULA, VOID_VALUE, clean_text, find_frames, from_the_end, is_void
 from thinktuning_lite.method.notation import TEXT_COMMAND
 
-MAX_READ_CHARS = 20_000  # from the end: where the last verdict of a text stands
+MAX_READ_CHARS = 8_000  # from the end: where the last verdict of a text stands
 
 
 class Found(NamedTuple):
@@ -136,7 +137,8 @@ def _framed(text: str, keys: _Keys) -> tuple[int, Found] | None:
     return None
 
 
-_VERDICT_ANCHOR = re.compile(r"\b(?:is|be)\s+(?:the\s|correct|right)")
+MAX_BACKWARD = 50
+_VERDICT_ANCHORS = ("is the ", "be the ", "is correct", "is right", "be correct", "be right")
 _RANGE = re.compile(
     r"(?<![a-zA-Z])[A-J1-9]\)?(?:\s?(?:-|–|through|thru|to)|,?\s(?:and|or|nor)|\s?&)\s?\(?$"
     r"|\b(?:[Nn]one|[Nn]either|[Nn]ot)\b.{0,12}[A-J]\)?,\s?\(?$"
@@ -145,8 +147,7 @@ _RANGE = re.compile(
 
 def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
     """The same for "(C) is the correct answer"."""
-    anchors = [match.start() for match in _VERDICT_ANCHOR.finditer(text)]
-    for at in reversed(anchors[-MAX_FRAMES:]):
+    for at in islice(from_the_end(text, _VERDICT_ANCHORS), MAX_BACKWARD):
         start = max(0, at - 90)
         for match in reversed(list(keys.backward.finditer(text, start, min(len(text), at + 80)))):
             key_at = next(match.start(i) for i, group in enumerate(match.groups(), 1) if group)
@@ -212,7 +213,6 @@ def _choice_alone(text: str, letters: str, keys: _Keys, whole: bool) -> Found | 
 
 _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _WORD = r"(yes|no|true|false)\b"
-_ANY_TRUTH = re.compile(r"(?<![a-zA-Z])(?:yes|no|true|false)(?![a-zA-Z])", re.IGNORECASE)
 # "no" also begins noun phrases ("the answer is no one"): something must end the word.
 _END = r"(?=[\s)\]}_\"'”’]*(?:$|\n|[.,;:!–—…]|-(?!\w))|\s+\(|\s+(?:because|since|as|but|if|unless)\b|\s+(?:it|they|he|she|you|we|this|that|there)\b)"
 _YES_NO = re.compile(rf"\b{_WORD}{_END}", re.IGNORECASE)
@@ -242,17 +242,20 @@ def yes_no_in_box(content: str) -> Found | None:
 
 def yes_no_in_words(part: str) -> Found | None:
     """Yes or no by the last verdict of a text, else by its last sentence, else by its first word."""
-    if not _ANY_TRUTH.search(part):
+    lower = part.lower()
+    if not ("yes" in lower or "no" in lower or "true" in lower or "false" in lower):
         return None
     text = clean_text(part[-MAX_READ_CHARS:])
     for frame in find_frames(text):
         if text.startswith(("statement", "Statement"), frame.start):
             continue  # "the first statement is false" is a step
         value = _YES_NO.match(text, frame.end)
-        both = _BOTH_FIRST.match(text, frame.end)
+        if value is None and not (_BOTH_FIRST.match(text, frame.end) or VOID_VALUE.match(text, frame.end)):
+            continue
         end = value.end() if value else frame.end
-        if (value or both or VOID_VALUE.match(text, end)) and not is_void(text, frame.start, end):
-            return Found(_TRUTH[value[1].lower()] if value and not both else None)
+        if not is_void(text, frame.start, end):
+            is_one = value is not None and not _BOTH.match(text, end)
+            return Found(_TRUTH[value[1].lower()] if value and is_one else None)
     last_line = text.rstrip()[-300:].rpartition("\n")[2]
     match = _CLOSING_WORD.fullmatch(last_line) or _CLOSING_SO.fullmatch(last_line) or _CLOSING_LINE.fullmatch(last_line)
     if match is None:
