@@ -1,9 +1,12 @@
 """Texts composed of real answer shapes, wrapper x markup x unit x distractor, whose truth is known.
 
-Each strategy yields a text with what it states. A hundred thousand of them were run once; the test takes a sample.
+Each strategy yields a text with what it states. `make test` takes a sample; more of them by
+`COMPOSED_TEXTS=100000 python -m pytest tests/method/test_composed.py`.
 """
 
 from __future__ import annotations
+
+import os
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from thinktuning_lite.method.answers import extract_answer, extract_choice, extract_yes_no, first_answer_end
 from thinktuning_lite.method.grading import is_correct
 
+TEXTS = int(os.environ.get("COMPOSED_TEXTS", "1700"))  # of all kinds together
 VALUES = st.integers(-9999, 99999)
 FORMS = [
     lambda n: str(n),
@@ -25,6 +29,10 @@ FORMS = [
     lambda n: f"x = {n}",
     lambda n: f"Answer: {n}",
     lambda n: rf"\text{{about }} {n}",
+    lambda n: rf"\text{{Total: }} {n}",
+    lambda n: rf"{{\bf {n}}}",
+    lambda n: rf"\color{{blue}} {n}",
+    lambda n: "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in str(n)),
 ]
 UNITS = [
     "",
@@ -36,6 +44,12 @@ UNITS = [
     r"\,\mathrm{cm}^2",
     " L",
     r"\text{ per day}",
+    r"^\circ \text{F}",
+    r"\ \frac{\text{km}}{\text{h}}",
+    " kWh",
+    r"^{\text{th}}",
+    " apples left",
+    r" \text{ times}",
 ]
 BOXES = [
     r"So \boxed{%s}.",
@@ -44,7 +58,7 @@ BOXES = [
     r"**Final Answer** \boxed{ %s }",
     r"\fbox{%s}",
 ]
-HASHES = ["so it is.\n#### %s", "#### **%s**", "####%s", "#### The answer is %s"]
+HASHES = ["so it is.\n#### %s", "#### **%s**", "####%s", "#### The answer is %s", "#### %s\nI hope this helps."]
 BEFORE = ["", r"<think>perhaps \boxed{77}</think>", "Step 1: 3*4=12. ", r"First \boxed{5}, no. ", "#### Step 2: Add\n"]
 AFTER = ["", "\n\nQuestion: Tom has 3. How many?\n\\boxed{3}", " Put your answer within \\boxed{}.", "<|im_end|>\\boxed{8}",
          '\n```python\nprint(f"\\boxed{{{x}}}")\n```', "\nUser: and?\n#### 9"]  # fmt: skip
@@ -70,8 +84,34 @@ SPOILED = [
     lambda n, k: f"{n}e{k}",
     lambda n, k: f"x > {n}",
     lambda n, k: f"{n}x",
+    lambda n, k: rf"{n} \text{{ (base {k + 2})}}",
+    lambda n, k: rf"{n}.000000{k}",
+    lambda n, k: rf"{n} \text{{ hundredths}}",
+    lambda n, k: rf"{n} \text{{ divided by {k + 1}}}",
+    lambda n, k: rf"{n} \text{{ or maybe {n + k}}}",
+    lambda n, k: rf"\text{{half of }} {n}",
+    lambda n, k: rf"{n}\sqrt{{1}}",
+    lambda n, k: rf"\frac{{{n} \times {k}}}{{{k}}}",
+    lambda n, k: rf"\sum_{{i=1}}^{{{n}}} 1",
+    lambda n, k: f"{n} - {k} + {k}",
+    lambda n, k: f"{n}!",
 ]
-RUN_ONS = ["\\boxed{%d}\n\nQuestion: next?\n\\boxed{%d}", "#### %d\n\nProblem: next\n#### %d"]
+TINY = [("10^{-%d}", 20, 21), (r"\frac{1}{3^{%d}}", 50, 51), (r"\sqrt{2} \times 10^{-%d}", 18, 19), ("e^{-%d}", 50, 51)]
+PRIMES = [("f'(x)", "f(x)"), ("f''(x)", "f'(x)"), ("y'", "y"), (r"g^{\prime}(2)", "g(2)")]
+CODE = [
+    '```python\nprint("\\boxed{%d}")\n```',
+    'print(f"\\boxed{%d}")',
+    'answer = r"\boxed{%d}"',
+    '```\ndef f():\n    return "\\boxed{%d}"\n```',
+]
+RUN_ONS = [
+    "\\boxed{%d}\n\nQuestion: next?\n\\boxed{%d}",
+    "#### %d\n\nProblem: next\n#### %d",
+    "\\boxed{%d}\n\n## Problem 2\nnext\n\\boxed{%d}",
+    "\\boxed{%d}\nuser\nnext\nassistant\n\\boxed{%d}",
+    "\\boxed{%d}<|user|>next \\boxed{%d}",
+    "#### %d\n\nQ: next\nA: #### %d",
+]
 CONTRADICTIONS = [
     ("cents", "dollars"),
     ("hours", "minutes"),
@@ -79,6 +119,9 @@ CONTRADICTIONS = [
     ("feet", "inches"),
     ("km", "miles"),
     ("kg", "grams"),
+    ("celsius", "fahrenheit"),
+    ("radians", "degrees"),
+    ("mph", "km/h"),
 ]
 
 
@@ -103,7 +146,17 @@ def right_texts(draw):
 def wrong_texts(draw):
     """A text that does not state the gold, and the gold."""
     n, k = abs(draw(VALUES)) + 1, draw(st.integers(1, 7))
-    kind = draw(st.sampled_from(["spoiled", "run-on", "units", "word"]))
+    kind = draw(st.sampled_from(["spoiled", "spoiled", "run-on", "units", "word", "tiny", "prime", "code"]))
+    if kind == "tiny":
+        form, *exponents = draw(st.sampled_from(TINY))
+        stated, wanted = draw(st.permutations([form % exponent for exponent in exponents]))
+        return rf"\boxed{{{stated}}}", wanted
+    if kind == "prime":
+        stated, wanted = draw(st.permutations(draw(st.sampled_from(PRIMES))))
+        return rf"\boxed{{{stated}}}", wanted
+    if kind == "code":
+        before = draw(st.sampled_from(["", f"So \\boxed{{{n + k}}}.\n"]))
+        return before + draw(st.sampled_from(CODE)) % n, str(n)
     if kind == "run-on":
         return draw(st.sampled_from(RUN_ONS)) % (n + k, n), str(n)
     if kind == "units":
@@ -120,11 +173,13 @@ OPTIONS = ["", " a pond", " 12 km/h", r" $\frac{1}{2}$", " the sun, not the moon
 VERDICTS = [
     "The answer is (%s)%s.", "**Answer: (%s)%s**", "So the correct option is **%s)%s**.", "\\boxed{%s}%s", "<answer>(%s)%s</answer>",
     "Therefore, among A through E, the answer is %s.%s", "The answer is most likely to be (%s)%s.", "(%s)%s is the correct answer.",
+    "The answer would probably be (%s)%s.", "I'm going with (%s)%s.", "✅ **Answer:** (%s)%s", "There is no doubt that the answer is (%s)%s.",
     "A: (%s)%s", "Final answer:\n\n(%s)%s", "\\boxed{\\text{(%s)%s}}", "Answer: %s.%s", "I would choose (%s)%s.", "#### (%s)%s",
 ]  # fmt: skip
 NO_VERDICTS = ["I don't think the answer is (%s).", "If so, the answer is (%s).", "Is the answer (%s)?", "We look at option (%s) now.",
                "The answer might be (%s).", "Some say the answer is (%s).", "The answer is $%s(5,2)$.", "Let $%s \\cap X$ be empty.",
-               "The answer is (%s), but it is not the correct answer."]  # fmt: skip
+               "The answer is (%s), but it is not the correct answer.", "The answer is (%s). That is incorrect.", "None of (%s) is correct.",
+               "Let's check whether the answer is (%s).", "The textbook says the answer is (%s)."]  # fmt: skip
 
 
 @st.composite
@@ -139,7 +194,16 @@ def choice_texts(draw):
     if kind == "several":
         two = draw(
             st.sampled_from(
-                ["(%s) or (%s)", "%s and/or %s", "(%s) ice (%s) snow", "%s, %s", "(%s) for one and (%s) for two"]
+                [
+                    "(%s) or (%s)",
+                    "%s and/or %s",
+                    "(%s) ice (%s) snow",
+                    "%s, %s",
+                    "(%s) for one and (%s) for two",
+                    "(%s) or maybe (%s)",
+                    "%s; %s",
+                    "(%s) & (%s)",
+                ]
             )
         )
         return before + "The answer is " + two % tuple(draw(st.permutations("ABCDE"))[:2]) + ".", None
@@ -193,9 +257,10 @@ def check_yes_no(case: tuple[str, str | None]) -> None:
 CHECKS = {"right": (right_texts(), check_right), "wrong": (wrong_texts(), check_wrong), "choice": (choice_texts(), check_choice), "yes_no": (yes_no_texts(), check_yes_no)}  # fmt: skip
 
 
-def run(name: str, texts: int) -> None:
-    """This many composed texts, the same ones in every run."""
+def run(name: str, share: float) -> None:
+    """A share of the composed texts, the same ones in every run."""
     strategy, check = CHECKS[name]
+    texts = round(share * TEXTS)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
     settings(max_examples=texts, deadline=None, derandomize=True, database=None, suppress_health_check=slow)(
         given(strategy)(check)
@@ -203,16 +268,16 @@ def run(name: str, texts: int) -> None:
 
 
 def test_numbers_are_read_in_every_clothing():
-    run("right", 500)
+    run("right", 0.3)
 
 
 def test_what_is_no_answer_is_never_credited():
-    run("wrong", 400)
+    run("wrong", 0.25)
 
 
 def test_choices_are_read_or_not_as_stated():
-    run("choice", 500)
+    run("choice", 0.3)
 
 
 def test_yes_and_no_are_read_or_not_as_stated():
-    run("yes_no", 300)
+    run("yes_no", 0.15)

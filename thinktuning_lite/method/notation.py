@@ -61,6 +61,7 @@ _WRAPPERS = (
 _NUMERIC_LATEX = re.compile(
     r"\\(?:mathbf|mathrm|mathsf|boldsymbol|mathit|bm|ensuremath)\s*(?:\{([^{}]*)\}|(?![a-zA-Z]))"
 )
+_GROUP = re.compile(r"(?<![a-zA-Z}\]^_\\])\{([^{}\\]*)\}")  # braces that are no command's
 _OVERLINED = re.compile("((?:[0-9]\u0305)+)")
 _ROOT_OF_ONE = re.compile(r"(\\sqrt\[\w\])\s*(\w)")
 _EXPONENT = re.compile(r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})")
@@ -157,6 +158,7 @@ def plain_latex(text: str) -> str:
     if "\\" in text or "$" in text or "{" in text or "~" in text:
         text = _SPACING.sub("", _THOUSANDS.sub(",", text))
         text = _NUMERIC_LATEX.sub(lambda m: m[1] if m[1] is not None else "", text)
+        text = _GROUP.sub(r"\1", text)
         text = _braced(text)
     return unwrapped(text)
 

@@ -142,6 +142,7 @@ _VERDICT_ANCHORS = ("is the ", "be the ", "is correct", "is right", "be correct"
 _RANGE = re.compile(
     r"(?<![a-zA-Z])[A-J1-9]\)?(?:\s?(?:-|–|through|thru|to)|,?\s(?:and|or|nor)|\s?&)\s?\(?$"
     r"|\b(?:[Nn]one|[Nn]either|[Nn]ot)\b.{0,12}[A-J]\)?,\s?\(?$"
+    r"|\b(?:[Nn]one|[Nn]either)\s+of\s+(?:the\s+)?(?:options?\s+|choices?\s+)?\(?$"
 )
 
 
