@@ -21,6 +21,7 @@ _HOME = {
     "load_classroom": "classroom.load",
     "load_policy": "models.load",
     "probe": "models.machine",
+    "RolloutRecorder": "method.recorder",
     "Inspector": "views.inspector",
     "LiveView": "views.live",
 }

@@ -153,7 +153,7 @@ def test_filters_and_sorts():
     ).groups
     found = {name: [g.group for g in groups if keep(g)] for name, (_, keep) in FILTERS.items()}
     assert found == {"all": [0, 1, 2], "spread": [1, 2], "silent": [0], "guided": [2], "own": [0, 1], "surprising": [1]} | {
-        "wrong": [0], "right": [], "cut": [], "odd": [], "unjudged": [], "disagree": [],
+        "lowered": [], "wrong": [0], "right": [], "cut": [], "odd": [], "unjudged": [], "disagree": [],
     }  # fmt: skip
     order = {name: [g.group for g in sorted(groups, key=key)] for name, (_, key) in SORTS.items()}
     assert order == {
@@ -177,6 +177,9 @@ def test_what_is_wrong_with_a_group_is_found():
     ).groups
     found = {name: [g.group for g in groups if FILTERS[name][1](g)] for name in FILTERS}
     assert found["right"] == [0, 4] and found["wrong"] == [1, 3] and found["cut"] == [1]
+    assert found["lowered"] == []
+    three = [rollout(r, [0.5]) for r in (1.0, 1.5, 1.5)]
+    assert FILTERS["lowered"][1](RolloutIndex(three).groups[0])
     assert found["odd"] == [2] and found["disagree"] == [3] and found["unjudged"] == [4]
 
 

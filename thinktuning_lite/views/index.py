@@ -68,6 +68,11 @@ class Group:
         )
 
     @cached_property
+    def lowered(self) -> bool:
+        """Whether a reward above 0 is below the group's mean, so that its advantage is negative."""
+        return any(0 < r < self.mean for r in self.rewards)
+
+    @cached_property
     def disagreement(self) -> float:
         return max(row.disagreement for row in self.rows)
 
@@ -203,6 +208,7 @@ FILTERS: dict[str, tuple[str, Callable[[Group], bool]]] = {
     "silent": ("no signal: rewards all equal", lambda g: g.spread == 0),
     "wrong": ("all wrong: no reward above 0", lambda g: g.spread == 0 and not g.mean > 0),
     "right": ("all right: all rewards equal, above 0", lambda g: g.spread == 0 and g.mean > 0),
+    "lowered": ("a reward above 0 has a negative advantage", lambda g: g.lowered),
     "guided": ("with a guided rollout", lambda g: g.guided > 0),
     "own": ("without guidance", lambda g: g.guided == 0),
     "surprising": ("surprising: a token below p = 0.001", lambda g: g.least_logp < math.log(1e-3)),

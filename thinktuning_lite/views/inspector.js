@@ -8,7 +8,7 @@ const COLOURS = {
   p: "probability p (darker: less likely)",
   ratio: "importance ratio",
   weight: "AAS weight",
-  advantage: "advantage of the token, A·s",
+  advantage: "advantage of the token, A·s (orange lowers p, blue raises it)",
   gradient: "gradient size, |A·s|·(1 − p)",
   push: "push: gradient of the step's loss on log p (orange lowers p, blue raises it)",
   apart: "p of the trainer over p of the sampler: they disagree where it is not 1",
@@ -77,6 +77,7 @@ function ink([r, g, b]) {
   return 0.2126 * x + 0.7152 * y + 0.0722 * z > 0.179 ? "#000" : "#fff";
 }
 
+// Orange: lowers the probability; blue: raises it.
 function diverging(t) {
   return t < 0 ? mix(LIGHT, BLUE, -t) : mix(LIGHT, ORANGE, t);
 }
@@ -88,11 +89,13 @@ function colouring(name, largest) {
       of: (v) => mix(LIGHT, DARK_BLUE, -Math.log10(Math.max(v, 1e-9)) / 6),
       shown: [1, 0.1, 0.01, 1e-3, 1e-4, 1e-6],
     };
-  if (name === "ratio" || name === "apart") return { of: (v) => diverging(Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
+  if (name === "ratio" || name === "apart") return { of: (v) => diverging(-Math.log2(v) / 2), shown: [0.25, 0.5, 1, 2, 4] };
   if (name === "weight")
     return { of: (v) => diverging(Math.log10(Math.max(v, 1e-9)) / 3), shown: [1e-3, 0.1, 1, 10, 1e3] };
   const top = largest || 1;
-  if (["advantage", "push", "change"].includes(name)) return { of: (v) => diverging(v / top), shown: [-top, -top / 2, 0, top / 2, top] };
+  const both = [-top, -top / 2, 0, top / 2, top];
+  if (name === "advantage") return { of: (v) => diverging(-v / top), shown: both };
+  if (name === "push" || name === "change") return { of: (v) => diverging(v / top), shown: both };
   return { of: (v) => mix(LIGHT, DARK_BLUE, v / top), shown: [0, top / 4, top / 2, top] };
 }
 
@@ -310,6 +313,7 @@ class View {
         h("label", { class: "tti-check" }, numbers, "numbers under the tokens"),
         jump("Largest weight", (v, i) => v.weight[i]),
         jump("Least likely token", (v, i) => -v.p[i]),
+        jump("Teacher's least likely token", (v, i) => (this.taught(i) ? -v.p[i] : NaN)),
         jump("Largest gradient", (v, i) => v.gradient[i]),
         jump("Largest push", (v, i) => Math.abs(v.push[i])),
         jump("Sampler and trainer furthest apart", (v, i) => Math.abs(Math.log(v.apart[i]))),
@@ -530,6 +534,11 @@ class View {
     if (this.root.classList.contains("tti-numbers")) node.lastChild.textContent = number(values[k], 2);
   }
 
+  taught(k) {
+    const { r, token } = this.place(k);
+    return r.author[token] === 1;
+  }
+
   place(k) {
     const rollout = this.starts.findIndex((start) => start > k) - 1;
     return { rollout, token: k - this.starts[rollout], r: this.model.get("group").rollouts[rollout] };
@@ -726,7 +735,7 @@ class View {
       const value = pick(this.values, k); // NaN where the log does not say
       if (value > most) [best, most] = [k, value];
     }
-    if (best < 0) this.detail.textContent = "This log does not hold the numbers for that: they are missing.";
+    if (best < 0) this.detail.textContent = "There is no such token here, or the log does not hold the numbers for that.";
     else this.node(best).focus();
   }
 

@@ -182,9 +182,16 @@ def run_all(page, jupyter, name: str, cells: list[str] | None = None) -> None:
     page.goto(url + at.format(name))
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function("() => document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')")
-    page.wait_for_timeout(2000)  # the kernel is connected a moment before its commands are
-    page.locator(".lm-MenuBar-item", has_text="Run").first.click()
-    page.locator("[data-command='runmenu:run-all']").click()
+    page.wait_for_timeout(2000)
+    started = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]"))
+    for _ in range(20):
+        page.locator(".lm-MenuBar-item", has_text="Run").first.click()
+        page.locator("[data-command='runmenu:run-all']").click()
+        try:
+            started.first.wait_for(timeout=15_000)
+            break
+        except playwright.TimeoutError:  # the kernel is connected a moment before its commands are
+            page.keyboard.press("Escape")
     page.wait_for_selector(".tti-token", timeout=PATIENCE)
     page.wait_for_function(
         "() => ![...document.querySelectorAll('.jp-InputPrompt')].some((p) => p.innerText.includes('*'))",
