@@ -76,6 +76,7 @@ def main() -> None:
                 done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", errors="replace")
             failed += done.returncode != 0
             why = done.stderr.strip().splitlines()[-1:] if done.returncode else ""
+            print(done.stderr if done.returncode else "", end="", file=sys.stderr)
             print(f"| {column} | {book.stem} | {'failed' if done.returncode else 'ends well'} | {why} |", flush=True)
     raise SystemExit(1 if failed else 0)
 
