@@ -36,6 +36,10 @@ from thinktuning_lite.models.machine import Machine, _keep_differentiable, _loca
 from thinktuning_lite.models.tokenizers import NO_CHAT_TEMPLATE, fit_tokenizer
 
 QUANTIZATIONS = ("nf4", "none")
+NO_FOUR_BIT = (
+    "{name} has linear layers of its own kind, which bitsandbytes does not load in 4-bit: quantization: none "
+    "(quantization='none'), or another model"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +101,7 @@ def _check_four_bit(model: PreTrainedModel) -> None:
     from bitsandbytes.nn import Linear4bit
 
     if not any(isinstance(module, Linear4bit) for module in model.modules()):
-        raise ValueError(
-            f"{type(model).__name__} has linear layers of its own kind, which bitsandbytes does not load in 4-bit: "
-            "quantization: none (quantization='none'), or another model"
-        )
+        raise ValueError(NO_FOUR_BIT.format(name=type(model).__name__))
 
 
 def _attention(config: PretrainedConfig, machine: Machine) -> str | None:

@@ -18,14 +18,16 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.pytorch_utils import Conv1D
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
 from thinktuning_lite.method.decoding import ROOM
-from thinktuning_lite.models.load import _hub_errors
+from thinktuning_lite.models.load import NO_FOUR_BIT, _hub_errors
 from thinktuning_lite.models.lora import lora_config, lora_targets
 
 GiB = 2**30
@@ -213,7 +215,7 @@ def _check(quantization: str, rank: int | None, optimizer: str, teacher: str) ->
 
 @dataclass(frozen=True)
 class _Shape:
-    """Parameters: inside the blocks' linear layers, all together, of the adapter; the largest linear layer, the widest."""
+    """Parameters: of the blocks' linear layers that 4-bit takes, of all, of the adapter; the largest layer, the widest."""
 
     linear: int
     total: int
@@ -243,9 +245,10 @@ def _parameters(key: str, rank: int) -> _Shape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(_config(key))
     names = set(lora_targets(model))
-    linears = [m.weight for n, m in model.named_modules() if n.split(".")[-1] in names and hasattr(m, "weight")]
+    layers = [m for n, m in model.named_modules() if n.split(".")[-1] in names and hasattr(m, "weight")]
+    linears = [m.weight for m in layers]
     return _Shape(
-        linear=sum(w.numel() for w in linears),
+        linear=sum(m.weight.numel() for m in layers if type(m) in (nn.Linear, Conv1D)),
         total=sum(p.numel() for p in model.parameters()),  # tied weights once
         adapter=rank * sum(sum(w.shape) for w in linears),
         largest_linear=max(w.numel() for w in linears),
@@ -256,6 +259,8 @@ def _parameters(key: str, rank: int) -> _Shape:
 def _base_bytes(shape: _Shape, quantization: str, size: int) -> int:
     if quantization == "none":
         return shape.total * size
+    if not shape.linear:
+        raise ValueError(NO_FOUR_BIT.format(name="this architecture"))
     # Half a byte a weight, a one-byte scale for 64 of them, a float32 scale for 256 scales.
     return int(shape.linear * (1 / 2 + 1 / 64 + 4 / (64 * 256))) + (shape.total - shape.linear) * size
 
