@@ -41,4 +41,5 @@ def test_numbers(row):
 
 
 def test_there_are_many_of_each():
-    assert Counter(row["task"] for row in ROWS) == {"number": 761, "choice": 689, "yes_no": 268}
+    counts = Counter(row["task"] for row in ROWS)
+    assert len(counts) == 3 and min(counts.values()) > 400

@@ -169,7 +169,7 @@ def _are_joined(between: str) -> bool:
 
 
 def _stated_by_boxes(part: str) -> str | None:
-    boxes = [box for box in answer_boxes(part) if not is_denied(part, box.start)]
+    boxes = [box for box in answer_boxes(part) if not is_denied(part, box.start, box.end)]
     if not boxes:
         return None
     if len(boxes) == 1:
@@ -195,7 +195,10 @@ def _signed(part: str, box: Box) -> str:
 
 
 _INTEGER_BEHIND = re.compile(r"####[ \t]*(-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+))[ \t]*(?:\n|$)")
-_LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans|result)\b\s*(?:is\b)?\s*[:=]?\s*",
+    re.IGNORECASE,
+)
 _OTHER_LABEL = re.compile(r"(?:[a-zA-Z]+(?: [a-zA-Z]+){0,3}\s*)?[:=]\s*(?=[^a-zA-Z\s])|(?:about|~)\s*(?=[$£€\\]*[0-9])")
 _NUMBERED = re.compile(r"[0-9]+(?:[:)]|\.[ \t]+\S)")
 _LEADING = re.compile(

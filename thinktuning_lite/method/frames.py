@@ -75,7 +75,7 @@ def _formula(match: re.Match[str]) -> str:
 _HEDGE = (
     r"(?:\s*,?\s*(?:(?!unlikely|hardly|scarcely)[a-z]{2,}ly|likely|indeed|therefore|thus|hence|then|just|also|still|in fact|"
     r"of course|without (?:a )?doubt|and|to be|most|best|very|almost|quite|pretty|given by|represented by|found in|"
-    r"(?:an?\s+)?(?:definite|resounding|clear|firm|strong|simple|emphatic|qualified|tentative|solid))\b,?){0,4}"
+    r"(?:an?\s+)?(?:definite|definitive|resounding|clear|firm|strong|simple|emphatic|qualified|tentative|solid|unequivocal|absolute|hard|flat))\b,?){0,4}"
 )
 _NOUN = r"(?:\s*(?:the\s+)?(?:following\s+)?(?:answer\s+)?(?:option|choice|letter|answer|statement|item)\b)?"
 _AROUND = r"(?:[\s\"'“”‘(\[{:_§<]|\.\.+|[…→⇒➔➜]){0,12}"
@@ -96,11 +96,11 @@ _THING = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    rf"(?:(?:answer|ans|verdict)(?:\s+choice)?|option|choice|letter)\s*(?:\([^)\n]{{0,30}}\))?\s*[:=]{_HEDGE}{_NOUN}{_AROUND}",
+    rf"(?:(?:answer|ans|verdict)(?:\s+choice)?|option|choice|letter)\s*(?:\([^)\n]{{0,30}}\))?[\"'\]]?(?:\s*(?:[:=→⇒]|->|=>)|(?<=\])\s){_HEDGE}{_NOUN}{_AROUND}",
     re.IGNORECASE,
 )
 _BEFORE_LABEL = re.compile(
-    r"(?:^|\n|[^\w\s]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen))\s*$",
+    r"(?:^|\n|[^\w\s]|\b(?:final|correct|best|right|the|my|so|short|therefore|thus|hence|and|chosen|selected|predicted|proposed|likely))\s*$",
     re.IGNORECASE,
 )
 _BEFORE_OPTION_LABEL = re.compile(r"\b(?:final|correct|best|right|chosen)(?:\s+answer)?\s*$", re.IGNORECASE)
@@ -109,12 +109,13 @@ _CHOOSE = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_CHOOSE = re.compile(
-    r"(?:\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must|\s+am|'m|\s+are|'re)?|\blet(?:'s|\s+us))(?:\s+(?:therefore|thus|then|now))?\s+$",
+    r"(?:\b(?:i|we)(?:'d|\s+would|\s+will|'ll|\s+must|\s+am|'m|\s+are|'re)?|\blet(?:'s|\s+us))"
+    r"(?:\s+(?:therefore|thus|then|now|going\s+to|have\s+to|inclined\s+to))?\s+$",
     re.IGNORECASE,
 )
 _NAMED = re.compile(rf"(?:option|choice|answer){_AROUND}", re.IGNORECASE)
 _LEADS_TO = re.compile(
-    r"(?:corresponds?\s+to|(?:which|this|that|it)\s+is|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?$",
+    r"(?:corresponds?\s+to|(?:which|this|that|it|\b(?:correct|right|best)\s+\w+)\s+is|\b(?:closest|nearest|equal)\s+to|match(?:es|ing)?|leav(?:es|ing)(?:\s+us)?(?:\s+with)?(?:\s+only)?)\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
 
@@ -174,7 +175,7 @@ VOID_VALUE = re.compile(
 
 _SUPPOSED = re.compile(
     r"(?:(?:^|[,;:(]\s*|\b(?:so|then|but|and|because|since|or|thus|hence|therefore)\s+)"
-    r"(?:if|suppose|supposing|assume|assuming|unless|in\s+case|provided|were|had|otherwise|whether)\b)"
+    r"(?:if(?!\s+(?:i|we)\s+(?:had|have|were)\s+to\b)|suppose|supposing|assume|assuming|unless|in\s+case|provided|were|had|otherwise|whether)\b)"
     r"|\b(?:if|whether|ask|asks|asked|wonder)\s*(?:that\s+)?(?:the\s+)?(?:correct\s+)?$",
     re.IGNORECASE,
 )
@@ -197,12 +198,13 @@ _DOUBTS = (
     *("false", "wrong", "incorrect", "untrue"),
 )
 _ASCRIBED = re.compile(
-    r"(?:\b(?<!\bI )(?<!\bwe )(?:might|may|could)\s+(?:\w+\s+)?(?:think|say|argue|assume|claim|expect|guess|believe|conclude|be\s+tempted)\b"
+    r"(?:\b(?:could|can|might|may)\s+be\s+(?:argued|said|claimed|assumed|thought|believed)\b"
+    r"|\b(?<!\bI )(?<!\bwe )(?:might|may|could)\s+(?:\w+\s+)?(?:think|say|argue|assume|claim|expect|guess|believe|conclude|be\s+tempted)\b"
     r"|\b(?:some|many|people|someone|others?|students?|teacher|textbook|book|friend|classmate|he|she|they)\b[^,;.]{0,20}\b(?:think|say|argue|assume|claim|expect|guess|believe)s?\b)"
     r"[^;:]{0,40}$",
     re.IGNORECASE,
 )
-_OPINIONS = ("think", "say", "argue", "assume", "claim", "expect", "guess", "believe", "conclude", "tempted")
+_OPINIONS = ("think", "thought", "sa", "argue", "assume", "claim", "expect", "guess", "believe", "conclude", "tempted")
 _WRONG = (
     r"(?:not\s+(?:quite\s+|actually\s+)?(?:the\s+)?(?:correct|right|answer|best|true)|n['’]t\s+(?:quite\s+)?(?:the\s+)?(?:correct|right|answer|true)|"
     r"incorrect|wrong|a\s+mistake|false|untrue)\b"
@@ -222,6 +224,7 @@ _DENIED_BOX = re.compile(
     r"(?:\bnot|n['’]t|\bnever|\\neq?|≠)\s*(?:equal\s+(?:to\s+)?|simply\s+|just\s+)?[\s$:(\[\\]*$", re.IGNORECASE
 )
 
+_REJECTED = re.compile(r"[\s$.)\]\\*]{0,9}(?:is|was)\s+(?:wrong|incorrect|not\s+(?:correct|right|the))\b")
 _NOTHING = re.compile(r"[\s.)\]\"']*")
 _HARMLESS = frozenset(
     f"{so}{the}".lstrip()
@@ -230,8 +233,10 @@ _HARMLESS = frozenset(
 ) | {" "}
 
 
-def is_denied(text: str, start: int) -> bool:
-    """Whether what begins at `start` (a box) has a "not" directly before it."""
+def is_denied(text: str, start: int, end: int) -> bool:
+    """Whether a box at `text[start:end]` has a "not" directly before it, or an "is wrong" directly behind."""
+    if end < len(text) and _REJECTED.match(text, end):
+        return True
     before = text[max(0, start - 30) : start]
     if not ("ot" in before or "OT" in before or "n't" in before or "\\ne" in before or not before.isascii()):
         return "ever" in before and _DENIED_BOX.search(before) is not None

@@ -31,6 +31,7 @@ MAX_LATEX_DEPTH = 25
 
 _INSERTED_SPACE = re.compile(r"(?<![^\W_])\s+|\s+(?![^\W_])")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '\-]+[^\W\d_]+)*")
+_SEGMENT = re.compile(r"\\(?:overline|overleftrightarrow|bar)\{([A-Z]{2})\}")
 _NAMED = re.compile(r"(?<![A-Za-z\\])[A-Z]{2,}(?![a-zA-Z])")
 _PRODUCT = re.compile(r"[b-df-hj-np-tv-z]{2,3}")  # lower-case letters without a vowel are a product: xy is yx
 _TOWER = re.compile(r"[0-9)}!]\s*\^[\s{(]*[0-9]+!*[\s)]*\^|\^[\s{(]*[0-9]{5,}|[0-9]{4,}\s*!|!\s*!|\)\s*!|[0-9]{200}")
@@ -103,7 +104,7 @@ def _value_side(latex: str) -> str:
 
 def _plain(text: str) -> str:
     r"""A text to be compared as such: LaTeX without typography and needless blanks; `(C)` as `C`."""
-    text = _INSERTED_SPACE.sub("", unwrapped(without_text_commands(plain_latex(text))))
+    text = _SEGMENT.sub(r"\1", _INSERTED_SPACE.sub("", unwrapped(without_text_commands(plain_latex(text)))))
     return text[1:-1] if re.fullmatch(r"\([a-zA-Z]\)", text) else text
 
 
@@ -125,7 +126,7 @@ def _same_expression(answer: str, gold: str) -> bool:
         return False  # work where the gold has none: (1+2, 5) for (3, 5)
     if _is_hopeless(answer) or _is_hopeless(gold):
         return False
-    return _math_verify(_for_parser(answer), _for_parser(gold))
+    return _math_verify(_for_parser(answer, gold), _for_parser(gold, answer))
 
 
 def _is_name(text: str) -> bool:
@@ -135,10 +136,10 @@ def _is_name(text: str) -> bool:
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])\s*")
 
 
-def _for_parser(text: str) -> str:
-    r"""What math-verify gets: the text in LaTeX, each element of a list that has a `\pm` written out as two."""
+def _for_parser(text: str, other: str = "") -> str:
+    r"""What math-verify gets: the text in LaTeX, a `\pm` in a list, or beside a list, written out as two elements."""
     text = parser_latex(text)
-    if not _PLUS_MINUS.search(text) or "," not in text:
+    if not _PLUS_MINUS.search(text) or ("," not in text and "," not in other):
         return text
     elements: list[str] = []
     for element in _split(text):

@@ -43,7 +43,8 @@ _SYMBOLS = {
 _ROOT = re.compile(r"√\s*(?:\{([^{}]*)\}|\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))?")
 _SPACING = re.compile(
     r"(?<!\\)\\[!,;:> ]|\\(?:hspace|(?:text)?color)\{[^}]*\}|~"
-    r"|\\(?:left|right|q?quad|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small|rm|sf|tt|it|bf)(?![a-zA-Z])"
+    r"|\\(?:left|right|q?quad|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small|rm|sf|tt|it|bf"
+    r"|checkmark|blacksquare)(?![a-zA-Z])"
 )
 _THOUSANDS = re.compile(r"\{,\}|,\s*\\!\s*")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(\{|[0-9a-zA-Z]|\\[a-zA-Z]+)\s*")
@@ -62,6 +63,7 @@ _NUMERIC_LATEX = re.compile(
     r"\\(?:mathbf|mathrm|mathsf|boldsymbol|mathit|bm|ensuremath)\s*(?:\{([^{}]*)\}|(?![a-zA-Z]))"
 )
 _GROUP = re.compile(r"(?<![a-zA-Z}\]^_\\])\{([^{}\\]*)\}")  # braces that are no command's
+_VECTOR = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _OVERLINED = re.compile("((?:[0-9]\u0305)+)")
 _ROOT_OF_ONE = re.compile(r"(\\sqrt\[\w\])\s*(\w)")
 _EXPONENT = re.compile(r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})")
@@ -166,7 +168,9 @@ def plain_latex(text: str) -> str:
 def parser_latex(text: str) -> str:
     r"""What a parser of LaTeX needs and no more: Unicode spelled out, braces for `\frac`'s arguments."""
     text = ascii_math(text)
-    return _braced(text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    return _braced(_VECTOR.sub(lambda bracket: "(" if bracket[1] == "l" else ")", text))
 
 
 def _braced(text: str) -> str:

@@ -28,6 +28,7 @@ class Found(NamedTuple):
 
 class _Keys(NamedTuple):
     value: re.Pattern[str]  # a key where a frame wants its value
+    behind: re.Pattern[str]  # a key behind the option's text: "mitochondria (B)", "12 m/s, option B"
     backward: re.Pattern[str]  # a key in front of its verdict: "(C) is the correct answer"
     closing: re.Pattern[str]  # a last sentence that needs no frame: "So (C)."
     joined: re.Pattern[str]  # another key joined to the first: "or (B)"
@@ -42,13 +43,17 @@ def _verdict_patterns(key: str, mark: str) -> tuple[str, str]:
     """A key in front of its verdict, and a last sentence that needs no frame."""
     named = rf"(?:\(({mark})\)|(?<![\w(])({key})\)|[\"'“]({key})[\"'”]|\b(?i:option|choice|answer|statement)\s+\(?({key})\b\)?)"
     what = r"(?i:(?:single\s+|only\s+|most\s+(?:\w+\s+)?)?(?:correct|right|best|final|only|accurate|appropriate|suitable|likely|logical|plausible|true)?)"
-    verdict = rf"(?i:(?:is|(?:would|must|should|has\s+to)\s+be)\s+the\s+){what}\s*(?i:answer|option|choice|one)\b"
+    adverb = r"(?:(?:\w+ly|thus|therefore|hence|indeed|then|also)\s+)?"
+    verdict = (
+        rf"(?i:(?:is|(?:would|must|should|has\s+to|seems\s+to|appears\s+to)\s+be)\s+{adverb}the\s+){what}"
+        r"\s*(?i:answer|option|choice|one)\b"
+    )
     end = r"(?=\s*(?:[.,;!]|$|\n|because\b|since\b|one\b))"
     backward = (
         rf"(?:{named}(?:(?!\bis\b)[^.\n(]){{0,60}}?\s{verdict}"
-        rf"|(?:^|[.,;:!?\n]\s*|\b(?i:so|thus|hence|therefore|that|and|but|think|believe)\s+)({key})\s+(?:{verdict}|(?i:is\s+(?:correct|right)){end})"
+        rf"|(?:^|[.,;:!?\n>→⇒]\s*|\b(?i:so|thus|hence|therefore|that|and|but|think|believe)\s+)({key})\s+(?:{verdict}|(?i:is\s+{adverb}(?:correct|right)){end})"
         # "Option C is correct", but not "option C is correct in that"
-        rf"|(?:{named}|(?i:so|thus|therefore|hence),?\s+({key}))\s+(?i:is\s+(?:the\s+)?(?:correct|right|best|true)){end})"
+        rf"|(?:{named}|(?i:so|thus|therefore|hence),?\s+({key}))\s+(?i:is\s+{adverb}(?:the\s+)?(?:correct|right|best|true)){end})"
     )
     closing = (
         rf"\b(?i:therefore|thus|hence|so|conclusion:),?\s+(?i:it(?:\s+is|'s|\s+must\s+be)\s+|the\s+)?(?i:option\s+|choice\s+)?"
@@ -67,7 +72,7 @@ def _keys(letters: str) -> _Keys:
     bare = rf"(?![\w’{FORMULA}(#]|'\w)(?!\s*[=+^<>/%∩∪×])(?!-\w)(?![.,][0-9])"
     lone = r"(?!(?<=[AI0-9])\s+(?!because|since|as\b|which|with)[a-z])"
     value = rf"(?:(?<=[(\[])({mark})(?=\s*[)\]])|({key}){bare}{lone})"
-    verb = r"(?!\s*[)\]]?\s+(?:is|are|was|were|would|could|can|cannot|does|do|has|have|seems|floats)\b)"  # it is judged, not joined
+    verb = rf"(?!\s*[)\]]?(?:\s*(?:,|and|or)\s*\(?{key}\)?)*\s+(?:is|are|was|were|would|could|can|cannot|does|do|has|have|seems|floats)\b)"  # it is judged, not joined
     joined = (
         rf"[\s)\]}}$\"']*(?:(?:[,;]?\s*(?i:and/or|or|and)\b(?i:\s+(?:maybe|perhaps|possibly|probably|even|also))?|&|/|[,;+])[\s(\[$\"']*"
         rf"(?i:option\s+|choice\s+)?({mark})(?![\w'’])(?!(?<=[AI])\s+[a-z]){verb}|\s({key})[\s.]*$)"
@@ -77,11 +82,16 @@ def _keys(letters: str) -> _Keys:
     alone = rf"[^\w\n§]*(?:(?i:option|choice|answer)\s+\(?)?(?:({mark})[^\w\n]*|({key})(?:\)|\.(?!\w))(?!\s*(?i:is|or|and)\b)[^\n]*)"
     box = (
         r"\W*(?:(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*(?:option\s+|choice\s+)?)?\W*"
-        rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+(?:because|since|as|is)\b.*)"
+        rf"({key})(?:\W*|\s*(?:[).:,;]|\s[-–—]|\n)(?![0-9]).*|\s+\(.*|\s+(?:because|since|as|is)\b.*)"
     )
     backward, closing = _verdict_patterns(key, mark)
+    behind = (
+        r"(?:(?!\b(?:not|none|nor|neither|or|either|between|if|and|but|to)\b)(?:[^.\n(;:?!]|\.(?=[0-9]))){1,60}?"
+        rf"(?:\s\(\s*(?i:option\s+|choice\s+)?({mark})\s*\)|,\s*(?i:option|choice)\s+\(?({mark})\)?)(?=\s*(?:[.,;!]|$|\n))"
+    )
     return _Keys(
         re.compile(value),
+        re.compile(behind),
         re.compile(backward),
         re.compile(closing),
         re.compile(joined),
@@ -127,7 +137,7 @@ def choice_in_words(part: str, letters: str) -> Found | None:
 def _framed(text: str, keys: _Keys) -> tuple[int, Found] | None:
     """Where the last framed verdict ends, and what it states."""
     for frame in find_frames(text):
-        value = keys.value.match(text, frame.end)
+        value = keys.value.match(text, frame.end) or keys.behind.match(text, frame.end)
         end = value.end() if value else frame.end
         if (value is None and not VOID_VALUE.match(text, end)) or is_void(text, frame.start, end):
             continue
@@ -138,7 +148,8 @@ def _framed(text: str, keys: _Keys) -> tuple[int, Found] | None:
 
 
 MAX_BACKWARD = 50
-_VERDICT_ANCHORS = ("is the ", "be the ", "is correct", "is right", "be correct", "be right")
+_VERDICT_ANCHORS = ("is ", "be ")
+_VERDICT_WORDS = re.compile(r"(?:is|be)\s+(?:\w+\s+)?(?:the\s|correct|right)")
 _RANGE = re.compile(
     r"(?<![a-zA-Z])[A-J1-9]\)?(?:\s?(?:-|–|through|thru|to)|,?\s(?:and|or|nor)|\s?&)\s?\(?$"
     r"|\b(?:[Nn]one|[Nn]either|[Nn]ot)\b.{0,12}[A-J]\)?,\s?\(?$"
@@ -148,12 +159,13 @@ _RANGE = re.compile(
 
 def _backward(text: str, keys: _Keys) -> tuple[int, Found] | None:
     """The same for "(C) is the correct answer"."""
-    for at in islice(from_the_end(text, _VERDICT_ANCHORS), MAX_BACKWARD):
+    places = (at for at in from_the_end(text, _VERDICT_ANCHORS) if _VERDICT_WORDS.match(text, at))
+    for at in islice(places, MAX_BACKWARD):
         start = max(0, at - 90)
         for match in reversed(list(keys.backward.finditer(text, start, min(len(text), at + 80)))):
             key_at = next(match.start(i) for i, group in enumerate(match.groups(), 1) if group)
             in_range = _RANGE.search(text[max(0, key_at - 30) : key_at])
-            if match.end() > at and not in_range and not is_void(text, match.start(), match.end()):
+            if match.end() > at and not in_range and not is_void(text, key_at, match.end()):
                 return match.end(), Found(_group(match).upper())
     return None
 
@@ -224,7 +236,7 @@ _YES_NO_BOX = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BOTH = re.compile(r"[\s\"',]*(?:and|or|/|and/or)\s*[\"']?(?:yes|no|true|false)\b", re.IGNORECASE)
-_SO = r"(?:so|thus|therefore|hence|overall|in\s+conclusion|in\s+short|ultimately|to\s+conclude|finally|conclusion|(?:based\s+on|given|considering)[^,.]{0,50},)"
+_SO = r"(?:to\s+(?:answer|sum|conclude|summarize)[^,.]{0,40},|so|thus|therefore|hence|overall|in\s+conclusion|in\s+short|ultimately|to\s+conclude|finally|conclusion|(?:based\s+on|given|considering)[^,.]{0,50},)"
 _CLOSING_SO = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*{_SO}\s*[,:]?\s+{_WORD}\s*,[^.!?]*\W*", re.IGNORECASE)
 _CLOSING_LINE = re.compile(rf"[^\w]*{_WORD}\s*[,;–—].*", re.IGNORECASE)  # a last paragraph, "No, it cannot."
 _CLOSING_WORD = re.compile(rf"(?:.*[.!?]\s+)?[^\w]*(?:{_SO}\s*[,:]?\s+)?{_WORD}[^\w]*", re.IGNORECASE)
