@@ -37,6 +37,7 @@ html_theme = "furo"
 html_title = "thinktuning_lite"
 html_static_path = ["static"] + (["_mathjax"] if (HERE / "_mathjax").exists() else [])
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = ["front"]  # index.html, which leads to docs/index.html
 html_copy_source = False
 html_show_sourcelink = False
