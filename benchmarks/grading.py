@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import psutil
 
 from thinktuning_lite.lessons.course import grade, grading, tasks
 
@@ -100,6 +101,12 @@ def make(folder: Path, all_tasks: list[tasks.Task]) -> dict[str, int]:
     return wanted
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process, of its children, and of all that these have waited for."""
+    used = [p.cpu_times() for p in (psutil.Process(), *psutil.Process().children(recursive=True))]
+    return sum(u.user + u.system + getattr(u, "children_user", 0) + getattr(u, "children_system", 0) for u in used)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2)
@@ -113,12 +120,12 @@ def main() -> None:
         paths = grade.submissions_in(Path(name))
         graded = grade.grade_all(paths, asked, options.jobs, seconds=10.0, minutes=30.0, done=lambda g: print(
             f"{(time.perf_counter() - began) / 60:5.1f} min  {g.name}: {g.points} of {wanted[g.name]}", flush=True))  # fmt: skip
-    minutes = (time.perf_counter() - began) / 60
+        minutes, cpu = (time.perf_counter() - began) / 60, cpu_seconds() / 60
     off = {g.name: [g.points, wanted[g.name]] for g in graded if g.points != wanted[g.name]}
     reasons = {k: sorted({re.sub(r"\d+", "N", m.reason)[:90] for g in graded if g.name.startswith(k) for m in g.marks
                           if not m.points})[:6] for k in COUNTS}  # fmt: skip
     result = {"submissions": COUNTS, "tasks": len(all_tasks), "jobs": options.jobs, "cores": os.cpu_count(),
-              "minutes": round(minutes, 1), "wrong marks": off, "reasons": reasons}  # fmt: skip
+              "minutes": round(minutes, 1), "processor minutes": round(cpu, 1), "wrong marks": off, "reasons": reasons}  # fmt: skip
     options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1, ensure_ascii=False))
     raise SystemExit(bool(off))

@@ -101,6 +101,7 @@ def _fetters(folder: str, private: Sequence[str]) -> Callable[[str, tuple], None
     def whole(path: str) -> str:
         """Absolute, without `..`; no link can lead elsewhere, for none can be made."""
         parts: list[str] = []
+        path = path.replace("/", slash)
         for part in (path if path.startswith(slash) or path[1:2] == ":" else inside + slash + path).split(slash):
             if part == up:
                 parts = parts[:-1]
