@@ -158,7 +158,8 @@ class RolloutIndex:
         group = self._found.setdefault((r.step, r.group), Group(r.step, r.group, r.question, []))
         told = zip(r.sampler_logps or [], r.old_logps or r.logps, strict=False)
         apart = max((abs(s - o) for s, o in told if s is not None and not math.isnan(o)), default=0.0)
-        least = min((x for x in r.logps if not math.isnan(x)), default=0.0)
+        known = r.logps if not math.isnan(sum(r.logps)) else [x for x in r.logps if not math.isnan(x)]
+        least = min(known, default=0.0)
         group.rows.append(Row(place, float(r.reward), r.guided, least, len(r.token_ids), r.finish, apart))
 
     def rollouts(self, group: Group) -> list[Rollout]:

@@ -396,7 +396,7 @@ class View {
     const strip = h("div", { class: "tti-strip", role: "listbox", "aria-label": `Tokens of rollout ${i}`, dir: "ltr" });
     const all = this.starts.at(-1) <= 8 * BLOCK; // a short group is drawn at once
     for (let from = 0; from < r.tokens.length; from += BLOCK) {
-      const block = h("span", { class: all ? "tti-block" : "tti-block tti-far" });
+      const block = h("span", { class: all ? "tti-block" : "tti-block tti-long tti-far" });
       Object.assign(block, { rollout: i, from, to: Math.min(from + BLOCK, r.tokens.length) });
       this.blocks.push(block);
       strip.append(block);
