@@ -1,0 +1,39 @@
+"""The site's sources: what its pages take from elsewhere is there, and the check of its links finds a dead one."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_parts_that_a_page_includes_are_where_it_says(page: Path):
+    text = page.read_text(encoding="utf-8")
+    for source, options in re.findall(r"(?s)```\{include\} (\S+)\n(.*?)```", text):
+        included = (DOCS / source).read_text(encoding="utf-8")
+        marks = re.findall(r':(?:start-after|end-before): "(.+)"', options)
+        assert len(marks) == 2 and all(included.count(f"{mark}\n") == 1 for mark in marks)
+
+
+def test_the_contents_name_pages_that_there_are():
+    named = re.findall(r"(?m)^(\.\./\S+)$", (DOCS / "index.md").read_text(encoding="utf-8"))
+    there = [any((DOCS / f"{name}{suffix}").exists() for suffix in (".md", ".ipynb")) for name in named]
+    assert len(named) >= 10 and all(there)
+    assert {f"../notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")} <= set(named)
+
+
+def test_a_dead_link_is_found_and_a_live_one_is_not(tmp_path: Path):
+    spec = importlib.util.spec_from_file_location("links", DOCS / "links.py")
+    links = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(links)
+    other = '<p id="here">x</p><a href="https://example.org/y">elsewhere</a>'
+    (tmp_path / "b.html").write_text(other, encoding="utf-8")
+    page = '<a href="b.html#here">1</a><a href="b.html#gone">2</a><img src="no.png"><a href="#self" id="self">3</a>'
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    assert links.dead_links(tmp_path) == ["a.html: b.html#gone", "a.html: no.png"]
