@@ -67,7 +67,7 @@ def _tried(do: Callable[..., dict[str, Any]], *arguments: Any) -> str:
 
 
 def _limit(megabytes: int, cpu_seconds: int) -> None:
-    """Memory, processor time, size of files, number of processes; Windows has no such limits, there the clock alone counts."""
+    """Memory (which macOS does not keep), processor time, size of files. Windows has no such limits."""
     try:
         import resource
     except ImportError:
