@@ -186,7 +186,7 @@ def grader():
 
 def processor_seconds() -> float:
     """Processor time so far of this process, of the helper and of its forks, living and ended."""
-    helper = psutil.Process(grading_client.grader()._process.pid)
+    helper = psutil.Process(grading_client.grader()._started().pid)
     ended = helper.cpu_times().children_user + helper.cpu_times().children_system
     living = [process.cpu_times() for process in (helper, *helper.children())]
     return time.process_time() + ended + sum(times.user + times.system for times in living)

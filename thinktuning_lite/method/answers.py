@@ -146,7 +146,7 @@ _JOINED = re.compile(
 _SEPARATOR = re.compile(r"[,;&]|\b(?:and|or)\b|\\quad|\\qquad")
 # The next part of a question, on a line of its own: "(b) x = ", "Part (b): ".
 _NEXT_PART = re.compile(r"[\s$.;,*\\)\]]*\n[ \t*]*(?:[Pp]art\s*)?\(?(?:[b-h]|i{2,3}|iv)[).:][^\n]{0,30}")
-_SIGN = re.compile(r"(?P<before>(?:^|[\s\S]{0,12}?))(?P<sign>[-−]|–(?!\s)|\\pm|±)(?P<gap>\s*)\$?$")
+_SIGN = re.compile(r"(?P<before>(?:^|[\s\S]{0,12}?))(?P<sign>[-−]|–(?!\s)|\\pm|±)(?P<gap>\s*)(?:\\[,;!]|[{}\s])*\$?$")
 _BINARY = re.compile(r"(?:[0-9)\]}%!]|(?<![a-zA-Z])[a-zA-Z])\s*$")
 
 

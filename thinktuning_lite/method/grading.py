@@ -43,7 +43,7 @@ _NUMBER_BEHIND = re.compile(r".*\bis\s+(-?[0-9][0-9.,/]*?)\.?\s*", re.DOTALL)
 # What does no work in an answer that is to be a number: the rest (\times, \binom, \sum, \sin, \text ...) does.
 _VALUE_COMMANDS = frozenset(["frac", "sqrt", "pi", "left", "right", "circ", "infty", "overline"])
 _WORK = re.compile(r"[+*!×·÷]|(?<![\^{(\[=,\s])\s*-|[a-zA-Z]{2,}")
-_ROOT_TIMES = re.compile(r"[0-9})]\s*\\sqrt|\\sqrt\s*(?:\[\w+\])?\{[^{}]*\}\s*[0-9\\(]")
+_ROOT_TIMES = re.compile(r"[0-9})]\s*\\sqrt|\\sqrt\s*(?:\[\w+\])?\{[^{}]*(?:\}\s*[0-9\\(]|\^)")
 _ARITHMETIC = re.compile(r"[0-9]\s*(?:[+*×·÷-]|\\times|\\cdot(?![a-z])|\\div)\s*[0-9]")
 _OPERATION = re.compile(r"[+*×·÷!]|\\(?:times|cdot|div|pm|mp)\b|[^\s({\[,=^]\s*-")
 
@@ -133,12 +133,15 @@ def _is_name(text: str) -> bool:
     return _WORDS.fullmatch(text) is not None and _PRODUCT.fullmatch(text) is None
 
 
+_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])\s*")
 
 
 def _for_parser(text: str, other: str = "") -> str:
     r"""What math-verify gets: the text in LaTeX, a `\pm` in a list, or beside a list, written out as two elements."""
     text = parser_latex(text)
+    if "," in text and "circ" in text:
+        text = _DEGREES.sub("", text)
     if not _PLUS_MINUS.search(text) or ("," not in text and "," not in other):
         return text
     elements: list[str] = []

@@ -12,7 +12,7 @@ import unicodedata
 from functools import lru_cache
 
 _SYMBOLS = {
-    **dict.fromkeys("−–‒﹣－‑‐", "-"),
+    **dict.fromkeys("−–—‒﹣－‑‐", "-"),
     **dict.fromkeys("\u2009\u202f\u2007", r"\,"),  # thin spaces, which group digits
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u202a\u202c\u2061\u2062", ""),
     **dict.fromkeys("。．｡", "."),
@@ -44,7 +44,7 @@ _ROOT = re.compile(r"√\s*(?:\{([^{}]*)\}|\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-
 _SPACING = re.compile(
     r"(?<!\\)\\[!,;:> ]|\\(?:hspace|(?:text)?color)\{[^}]*\}|~"
     r"|\\(?:left|right|q?quad|displaystyle|limits|[lL]arge|LARGE|[hH]uge|normalsize|small|rm|sf|tt|it|bf"
-    r"|checkmark|blacksquare)(?![a-zA-Z])"
+    r"|checkmark|blacksquare|therefore|Rightarrow|implies)(?![a-zA-Z])"
 )
 _THOUSANDS = re.compile(r"\{,\}|,\s*\\!\s*")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(\{|[0-9a-zA-Z]|\\[a-zA-Z]+)\s*")
@@ -62,7 +62,7 @@ _WRAPPERS = (
 _NUMERIC_LATEX = re.compile(
     r"\\(?:mathbf|mathrm|mathsf|boldsymbol|mathit|bm|ensuremath)\s*(?:\{([^{}]*)\}|(?![a-zA-Z]))"
 )
-_GROUP = re.compile(r"(?<![a-zA-Z}\]^_\\])\{([^{}\\]*)\}")  # braces that are no command's
+_GROUP = re.compile(r"(?:^|(?<=[\s=(+-]))\{([^{}\\]*)\}")  # braces that are no command's
 _VECTOR = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _OVERLINED = re.compile("((?:[0-9]\u0305)+)")
 _ROOT_OF_ONE = re.compile(r"(\\sqrt\[\w\])\s*(\w)")
@@ -89,7 +89,9 @@ def _spelled(character: str) -> str:
     if kind == "<sub>":
         return f"_{{{spelled}}}"
     if kind == "<fraction>":
-        return f" {spelled} "
+        return (
+            r"\frac{%s}{%s}" % tuple(spelled.split("/")) if spelled.count("/") == 1 and spelled[-1] != "/" else spelled
+        )
     return spelled if kind in ("<wide>", "<font>", "<narrow>", "<noBreak>", "<compat>") else character
 
 
@@ -158,10 +160,9 @@ def plain_latex(text: str) -> str:
     """
     text = ascii_math(text)
     if "\\" in text or "$" in text or "{" in text or "~" in text:
-        text = _SPACING.sub("", _THOUSANDS.sub(",", text))
+        text = _SPACING.sub("", _THOUSANDS.sub(",", text)).replace("{:}", ":")
         text = _NUMERIC_LATEX.sub(lambda m: m[1] if m[1] is not None else "", text)
-        text = _GROUP.sub(r"\1", text)
-        text = _braced(text)
+        text = _GROUP.sub(r"\1", _braced(text))
     return unwrapped(text)
 
 

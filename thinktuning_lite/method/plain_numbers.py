@@ -62,6 +62,9 @@ _UNITS = {
     "ton": "t tonne",
     "liter": "l litre",
     "milliliter": "ml millilitre",
+    "cup": "",
+    "tablespoon": "tbsp",
+    "teaspoon": "tsp",
     "gallon": "gal",
     "quart": "qt",
     "pint": "pt",
@@ -125,7 +128,7 @@ _NUMBER = re.compile(
       )
       | (?P<repeating>[0-9]*\.[0-9]*)\\(?:overline|bar|dot)\s*\{{?(?P<period>[0-9]+)\}}?
       | (?P<decimal>(?:{INTEGER}(?:\.[0-9]*)?|\.[0-9]+))
-        (?: [eE](?P<e1>[+-]?[0-9]+) | \s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*\{{?\s*(?P<e2>[+-]?[0-9]+)\s*\}}? )?
+        (?: [eE](?P<e1>[+-]?[0-9]+) | \s*(?:\\times|\\cdot|[*xX])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(?P<e2>[+-]?[0-9]+)\s*\}}? )?
       | 10\s*\^\s*\{{?\s*(?P<e3>-[0-9]+)\s*\}}?
     )
     (?:\s*(?P<scale>{"|".join(_SCALES)})\b)?
@@ -137,7 +140,7 @@ _NUMBER = re.compile(
 )
 _SPACED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
 _BASED = re.compile(
-    r"(?P<digits>-?[0-9A-Fa-f]+)(?:_\{?[\s(]*(?:base\s*)?|[\s(]+(?:in\s+)?base[\s-]*)(?P<base>[0-9]+|[a-z]+)[\s)]*\}?"
+    r"\(?(?P<digits>-?[0-9A-Fa-f]+)\)?(?:_\{?[\s(]*(?:base\s*)?|[\s(]+(?:in\s+)?base[\s-]*)(?P<base>[0-9]+|[a-z]+)[\s)]*\}?"
 )
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 _BASES |= {"ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"}
@@ -149,18 +152,24 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _ABOUT = re.compile(
-    r"(?:\\approx(?![a-zA-Z])|~|\\sim(?![a-zA-Z])|\b(?:the|(?:is\s+)?(?:about|approximately|approx|around|roughly|nearly))(?![a-zA-Z])\.?)\s*",
+    r"(?:\\approx(?![a-zA-Z])|~|\\sim(?![a-zA-Z])|\b(?:the|exactly|only|just|a total of|(?:thus|so|hence|therefore|yes),?"
+    r"|day|week|page|(?:is\s+)?(?:about|approximately|approx|around|roughly|nearly))(?![a-zA-Z])\.?)\s*",
     re.IGNORECASE,
 )
 _APPROXIMATION = re.compile(
     r"\s*(?:\\text\{\s*)?(?:\(\s*(?:or\s+)?(?:\\approx|about|approx|roughly)|\\approx(?![a-zA-Z]))", re.I
 )
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b")
+# "She has 12", "Total cost is 12"
+_SENTENCE = re.compile(
+    r"(?:[a-z']+\s+){1,5}(?:has|have|is|are|was|were|makes?|costs?|needs?|gets?|earns?|pays?|spends?|saves?)\s+(?=[$£€\\]*[0-9])",
+    re.IGNORECASE,
+)
+_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\deg(?:ree)?\b")
 _ORDINAL = re.compile(r"\s*\^?\s*\{?\s*(?:st|nd|rd|th)(?![a-zA-Z])\s*\}?")
 _BETWEEN_UNITS = re.compile(r"(?<=[a-zA-Z}2])\s*\\(?:cdot|times)(?![a-zA-Z])\s*(?=[a-zA-Z])")
 _SYMBOL_UNITS = ((re.compile(r"\\Omega(?![a-zA-Z])"), " ohm"), (re.compile(r"\\mu(?![a-zA-Z])\s*"), " u"))
-_BRACKETED = re.compile(r"\(\s*(-?[^(),]*)\)(?=\s*$|\s*/|\s*\^\s*\\circ|\s*[a-zA-Z%\\])")
-_EXPONENT = re.compile(r"\s*\^\s*\{?\s*-?[123]\s*\}?")
+_BRACKETED = re.compile(r"\(\s*(-?[^(),]*)\)(?=\s*$|\s*[/)]|\s*\^\s*\\circ|\s*[a-zA-Z%\\])")
+_EXPONENT = re.compile(r"\s*\^\s*(?:\{\s*-?[123]\s*\}|-?[123])")
 _PER = re.compile(r"\\frac\s*\{([^{}0-9]*)\}\s*\{([^{}0-9]*)\}")
 _TAIL = re.compile(r"[\s\-/(]*[a-zA-Z°¢][a-zA-Z'.]*(?:[\s\-/().,*]+[a-zA-Z][a-zA-Z'.]*)*[\s).]*")
 # What an equation may give the value of: x, x_1, f(2), P(A), \theta, \text{Total cost}, AB, |AB|, nothing ("= 5").
@@ -186,6 +195,9 @@ def parse_number(text: str) -> Number | None:
     text = _without_first_text_command(text)
     text = plain_latex(text)
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
+    if text[:1].isalpha() and (sentence := _SENTENCE.match(without_text_commands(text))):
+        if _NO_UNIT.isdisjoint({*sentence[0].lower().split()} - {"is"}):
+            text = without_text_commands(text)[sentence.end() :]
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
     if "=" in text and not re.search(r"[<>]|\\n?eq?\b|\\[lg]e", text):
@@ -207,14 +219,14 @@ def _without_first_text_command(text: str) -> str:
 
 
 def _right_side(sides: list[str]) -> Number | None:
-    """The number that an equation states: its only number, all other sides being names or, before it, arithmetic."""
+    """The number that an equation states: its only number, all other sides being names or arithmetic."""
     numbers = [_single_number(side) for side in sides]
     stated = {number.value for number in numbers if number is not None}
     if len(stated) != 1:
         return None
     last = max(i for i, number in enumerate(numbers) if number is not None)
     for i, side in enumerate(sides):
-        if numbers[i] is None and not (_NAME.fullmatch(side) or (i < last and is_sum(_TIMES.sub("*", side)))):
+        if numbers[i] is None and not (_NAME.fullmatch(side) or is_sum(_TIMES.sub("*", side))):
             return None
     return numbers[last]
 
@@ -226,7 +238,8 @@ def _single_number(text: str) -> Number | None:
         text = unwrapped(text[: approximation.start()])
     if (special := _based(text) or _clock(text)) is not None:
         return special
-    text = _BRACKETED.sub(r"\1", text) if "(" in text else text
+    while "(" in text and (shorter := _BRACKETED.sub(r"\1", text)) != text:
+        text = shorter
     match = _NUMBER.fullmatch(_one_sign(text))
     value = None if match is None else _magnitude(match)
     if match is None or value is None:
@@ -313,12 +326,13 @@ def _read_tail(tail: str) -> tuple[str, list[str], bool] | None:
     tail = _DEGREES.sub(" ", tail)
     if tail.lstrip().startswith("^"):
         return None  # a power
+    tail = _EXPONENT.sub(" ", tail)
     if "\\" in tail:
         tail = _BETWEEN_UNITS.sub(" ", _PER.sub(r"\1 per \2", tail))
         for symbol, name in _SYMBOL_UNITS:
             tail = symbol.sub(name, tail)
-    tail = _EXPONENT.sub(" ", tail).replace("{", " ").replace("}", " ").strip()
-    if not tail:
+    tail = tail.replace("{", " ").replace("}", " ").strip()
+    if not tail.strip(" .,"):
         return "degree" if degrees else "", [], False
     if re.search(r"[0-9\\^_=+{}<>]", tail) or not _TAIL.fullmatch(tail):
         return None
@@ -343,10 +357,10 @@ def _multiplies(words: list[str]) -> bool:
 
 def _may_stand_bare(words: list[str], known: list[str | None]) -> bool:
     """Whether words behind a number, in no \\text{}, are a unit or things rather than variables (5x, 2 xy)."""
-    first = next(word for word in words if word != "/")
+    first = next((word for word in words if word.lower() not in ("/", "per", "sq", "cu")), "/")
     if len(words) == 1 and len(first) == 1:
         return first.lower() in _UNIT and first not in _VARIABLES
-    return all(known) or len(first) >= 3
+    return all(known) or len(first) >= 3 or (first.lower() in _UNIT and len(words[-1]) >= 3)
 
 
 def same_number(a: Number, gold: Number) -> bool:

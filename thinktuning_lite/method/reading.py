@@ -31,7 +31,7 @@ _TURN_END = re.compile(
 _NEXT_WORD = re.compile(
     r"(?:[Qq]uestion|[Pp]roblem|Exercise|Example|\bQ)\b(?:[^\n]{0,10}:|[ \t]*(?:#?[0-9]+[ \t]*[.)]?)?[ \t*]*(?=\n))"
     r"|(?:Human|User|USER|Instruction|Input|Student)[ \t]*:|(?:[Hh]uman|[Uu]ser)[ \t]*(?=\n)|Instruction\b|\[Question\]|<question>"
-    r"|(?:[Qq]uestion|Problem)[ \t]+[0-9]+\."
+    r"|(?:[Qq]uestion|Problem)[ \t]+[0-9]+\.|(?:Question|Problem|Exercise|Example)[ \t]+[0-9]+\*\*"
 )
 _QUESTION_SIGNS = (  # without one of these there is no need to look
     *("uestion", "roblem", "Exercise", "Example", "Q", "Human", "human", "User", "user", "USER"),
