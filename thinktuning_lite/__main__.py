@@ -31,6 +31,7 @@ COMMANDS = {
     "train": Command(
         "experiments.train", "train any instruct model from a preset or a config file", commands.train_parser
     ),
+    "fetch": Command("models.fetch", "bring a small real model to this machine, once", commands.fetch_parser),
     "plan": Command(
         "experiments.plan", "the memory that a training run needs, by part, before it starts", commands.plan_parser
     ),

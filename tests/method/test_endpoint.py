@@ -26,7 +26,7 @@ from transformers import TrainerCallback
 
 from thinktuning_lite.method import prompts
 from thinktuning_lite.method.endpoint import EndpointTeacher
-from thinktuning_lite.method.teacher import GuidanceRequest, NoReply
+from thinktuning_lite.method.teacher import Guidance, GuidanceRequest, NoReply, parse_guidance
 
 REQUEST = GuidanceRequest("Ana has 5 coins. How many?", "5+2=7. \\boxed{7}", "self-critique")
 
@@ -368,3 +368,48 @@ def test_a_server_killed_in_training_costs_no_step_already_made(build):
     rows = [row for row in trainer.state.log_history if "loss" in row]
     assert [row["guidance/failures"] for row in rows] == [0, 0] + [1] * (steps - 2)
     assert (Path(trainer.args.output_dir) / f"checkpoint-{steps}").exists()
+
+
+# ---------------------------------------------------------------- the form
+
+
+FORMED = json.dumps({"opinion": "incorrect", "reason": "I doubt it.", "phrase": "It is 7."})
+
+
+def test_json_is_asked_for_and_becomes_tags():
+    with server(lambda body: chat(FORMED)) as (url, seen):
+        [reply] = EndpointTeacher(url, "some", max_new_tokens=100, keeps_form="json")([REQUEST])
+    assert parse_guidance(reply) == Guidance("incorrect", "I doubt it.", "It is 7.")
+    properties = seen[0]["body"]["response_format"]["json_schema"]["schema"]["properties"]
+    assert properties["opinion"]["enum"] == ["correct", "incorrect"]
+    assert properties["reason"]["maxLength"] + properties["phrase"]["maxLength"] == 200
+
+
+def test_an_expression_is_asked_for_and_what_the_user_adds_goes_along():
+    with server(lambda body: chat(GUIDANCE)) as (url, seen):
+        teach = EndpointTeacher(url, "some", keeps_form="regex", extra_body={"top_k": 1})
+        assert teach([REQUEST]) == [GUIDANCE]
+    body = seen[0]["body"]
+    assert body["top_k"] == 1 and re.fullmatch(body["structured_outputs"]["regex"], GUIDANCE)
+
+
+def test_a_server_that_takes_no_lengths_is_asked_without():
+    def answer(body):
+        if "maxLength" in json.dumps(body):
+            return 400, b"In context=('properties', 'reason'), 'maxLength' is not permitted"
+        return chat(FORMED)
+
+    with server(answer) as (url, seen):
+        [reply] = EndpointTeacher(url, "some", keeps_form="json", retries=0)([REQUEST])
+    assert parse_guidance(reply) and len(seen) == 2
+
+
+def test_a_json_reply_that_was_cut_is_malformed_not_an_end():
+    with server(lambda body: chat(FORMED[:30])) as (url, _):
+        [reply] = EndpointTeacher(url, "some", keeps_form="json")([REQUEST])
+    assert isinstance(reply, str) and parse_guidance(reply) is None
+
+
+def test_an_unknown_way_to_ask_is_refused():
+    with pytest.raises(ValueError, match="keeps_form='xml': choose one of json, regex"):
+        EndpointTeacher("http://localhost:1/v1", "some", keeps_form="xml")

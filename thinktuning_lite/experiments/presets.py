@@ -13,9 +13,11 @@ from thinktuning_lite.classroom.load import TINY_CLASSROOM
 from thinktuning_lite.experiments.values import check_names, checked
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.models import datasets
+from thinktuning_lite.models.comparisons import COMPARISONS
 from thinktuning_lite.models.load import QUANTIZATIONS
 from thinktuning_lite.models.machine import Machine
 from thinktuning_lite.models.planner import Plan, plan
+from thinktuning_lite.models.smol import SMOL, fetched_folder
 
 TINY = "tiny"  # as model: the shipped classroom; as data: its word problems
 DTYPES = {
@@ -38,6 +40,7 @@ class Endpoint:
     parallel: int | None = None
     retries: int | None = None
     extra_body: dict[str, Any] | None = None
+    keeps_form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,9 @@ class Run:
 
     @property
     def source(self) -> str:
-        """What `load_policy` is to load."""
-        return str(TINY_CLASSROOM) if self.model == TINY else self.model
+        """What `load_policy` is to load. Raises FileNotFoundError for a smol that was not fetched."""
+        known = {TINY: lambda: TINY_CLASSROOM, SMOL: fetched_folder}
+        return str(known[self.model]()) if self.model in known else self.model
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
@@ -144,6 +148,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             output_dir="runs/train-tiny", learning_rate=5e-4, num_generations=8, per_device_train_batch_size=16,
             gradient_accumulation_steps=2, max_completion_length=176, teacher_max_new_tokens=160, shaping="released",
             guided_fraction=0.125, guidance_steps=18, max_steps=24, gradient_checkpointing=False, rollout_log_steps=6,
+        ),
+    ),
+    "smol": dict(  # a small real model: float32 on a CPU, bf16 or fp16 on any GPU; nothing but the model is downloaded
+        model=SMOL, data=COMPARISONS, quantization="none", max_prompt_tokens=128, validation=64,
+        training=_ALWAYS | dict(
+            output_dir="runs/train-smol", learning_rate=1e-4, num_generations=8, per_device_train_batch_size=8,
+            gradient_accumulation_steps=4, max_completion_length=48, teacher_max_new_tokens=96, teacher_keeps_form=True,
+            shaping="released", guided_fraction=0.125, guidance_steps=28, max_steps=40, gradient_checkpointing=False,
+            rollout_log_steps=4,
         ),
     ),
     "t4": dict(  # 16 GB: 1.5B in 4-bit

@@ -49,6 +49,7 @@ from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import datasets
+from thinktuning_lite.models.comparisons import COMPARISONS, comparison_rows, named_reward
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config, record_base
 from thinktuning_lite.models.machine import Machine, probe
@@ -79,7 +80,7 @@ def build(
 def _trainer(run, config, model, tokenizer, data, endpoint, callbacks) -> ThinkTuningTrainer:
     trainer = ThinkTuningTrainer(
         model,
-        correctness_reward,
+        named_reward if run.data == COMPARISONS else correctness_reward,
         config,
         data.train,
         teacher=endpoint,
@@ -103,6 +104,8 @@ def _check_packages(run: Run, config: ThinkTuningConfig, machine: Machine) -> No
         wanted.append(("use_vllm: true", ("vllm",)))
     if run.quantization_on(machine) == "nf4":
         wanted.append(("quantization: nf4", ("bitsandbytes",)))
+    if config.teacher_keeps_form and config.guides and run.teacher is None:
+        wanted.append(("teacher_keeps_form: true", ("llguidance",)))
     for setting, packages in wanted:
         if not any(importlib.util.find_spec(p) for p in packages):
             raise ImportError(f"{setting} needs the package {packages[0]}: pip install {packages[0]}, or change it")
@@ -126,6 +129,9 @@ def _check_data(data: datasets.TrainingData, run: Run, config: ThinkTuningConfig
 
 
 def _data(run: Run, tokenizer: Any) -> datasets.TrainingData:
+    if run.data == COMPARISONS:
+        parts = (comparison_rows("train"), comparison_rows("validation")[: run.validation])
+        return datasets.TrainingData(*map(Dataset.from_list, parts), 0)
     if run.data != TINY:
         return datasets.training_data(
             run.data, tokenizer, validation=run.validation, max_prompt_tokens=run.max_prompt_tokens

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache, TopKLogitsWarper, TopPLogitsWarper
@@ -30,6 +30,14 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     suppress_ids: tuple[int, ...] = ()
+
+
+class Constraint(Protocol):
+    """What rows may say next. It is called before each token is chosen, and keeps what each row has said."""
+
+    def restrict(self, rows: list[int], said: list[int] | None, logits: torch.Tensor) -> None:
+        """Put -inf, in place, where a row may not go on: `logits` (rows, vocabulary), `rows` the prompts' numbers, `said`
+        the token that each chose last (None at the start)."""
 
 
 class RoomyLayer(DynamicLayer):
@@ -101,6 +109,7 @@ def decode(
     how: Sampling,
     prefix: Sequence[int] = (),
     generator: torch.Generator | None = None,
+    constraint: Constraint | None = None,
 ) -> list[list[int]]:
     """Completions of `prompts` (which hold `prefix`), at most how.max_new_tokens ids each; ids behind an EOS are void.
 
@@ -116,7 +125,10 @@ def decode(
     if how.temperature:
         shape = (how.max_new_tokens, len(prompts))
         uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+    chosen = None
     for step in range(how.max_new_tokens):
+        if constraint is not None:
+            constraint.restrict(rows.tolist(), None if chosen is None else chosen.tolist(), last)
         chosen = _choose(last, how, None if uniform is None else uniform[step, rows])
         tokens[rows, step] = chosen
         ended = torch.isin(chosen, eos)

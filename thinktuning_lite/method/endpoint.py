@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -11,8 +12,9 @@ from urllib.parse import urlsplit
 import anyio.from_thread
 import openai
 
+from thinktuning_lite.method.form import KEEPS_FORM, request_fields
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
-from thinktuning_lite.method.teacher import GuidanceRequest, NoReply
+from thinktuning_lite.method.teacher import TAGS, GuidanceRequest, NoReply
 
 _SHOWN = 500  # characters of a server's error text
 
@@ -23,6 +25,7 @@ class _Way:
 
     limit: str = "max_tokens"
     fold: bool = False
+    bounded: bool = True
 
 
 class EndpointTeacher:
@@ -31,7 +34,8 @@ class EndpointTeacher:
     Requests go out together, at most `parallel` at a time. Connection troubles, 408, 409, 429 and 5xx are tried again
     up to `retries` times with growing pauses (the client's own). `timeout` is a hard limit, in seconds, on one request
     with its retries. `extra_body` is added to what is sent: {"chat_template_kwargs": {"enable_thinking": False}} for
-    vLLM, say. A server that asks for `max_completion_tokens`, or refuses the system role, gets its way.
+    vLLM, say. A server that asks for `max_completion_tokens`, or refuses the system role, gets its way. `keeps_form` asks
+    it to constrain its decoding to the form: "json" or "regex", see `form.request_fields`.
 
     A request without a usable answer becomes a NoReply that says what the server said. The key is shown nowhere.
     Raises ValueError for an address that is none, or holds a password, and for a key that no header can carry.
@@ -49,6 +53,7 @@ class EndpointTeacher:
         parallel: int = 8,
         retries: int = 4,
         extra_body: dict[str, Any] | None = None,
+        keeps_form: str | None = None,
     ) -> None:
         self.base_url, self.api_key = _checked_address(base_url), _checked_key(api_key)
         if timeout <= 0 or parallel < 1 or retries < 0:
@@ -57,7 +62,9 @@ class EndpointTeacher:
             )
         self.model, self.prompt, self.max_new_tokens = model, prompt, max_new_tokens
         self.timeout, self.parallel, self.retries, self.extra_body = timeout, parallel, retries, extra_body
-        self._way = _Way()
+        if keeps_form not in (None, *KEEPS_FORM):
+            raise ValueError(f"keeps_form={keeps_form!r}: choose one of {', '.join(KEEPS_FORM)}, or None")
+        self.keeps_form, self._way = keeps_form, _Way()
 
     def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
         """One text or NoReply for each request, in order."""
@@ -80,7 +87,8 @@ class EndpointTeacher:
             try:
                 async with asyncio.timeout(self.timeout):
                     answer = await self._create(client, messages)
-                return _text(answer)
+                text = _text(answer)
+                return _as_tags(text) if self.keeps_form == "json" else text
             except TimeoutError:
                 return self._no_reply(f"gave no whole answer within {self.timeout:g} seconds")
             except openai.APIStatusError as error:
@@ -93,12 +101,13 @@ class EndpointTeacher:
     async def _create(self, client: openai.AsyncOpenAI, messages: list[dict[str, str]]) -> Any:
         while True:
             way = self._way
+            form = request_fields(self.keeps_form, self.max_new_tokens, way.bounded) if self.keeps_form else {}
             try:
                 return await client.chat.completions.create(
                     model=self.model,
                     messages=cast(Any, fold_system(messages) if way.fold else messages),
                     temperature=0,
-                    extra_body=self.extra_body,
+                    extra_body=form | (self.extra_body or {}),
                     **cast(dict[str, Any], {way.limit: self.max_new_tokens}),
                 )
             except openai.APIStatusError as error:
@@ -118,6 +127,8 @@ def _other_way(way: _Way, refusal: str) -> _Way:
     """Another way to ask, when the refusal names one."""
     if "max_completion_tokens" in refusal:
         return replace(way, limit="max_completion_tokens")
+    if re.search(r"maxLength|regex|repetition", refusal):
+        return replace(way, bounded=False)
     if re.search(r"system.{0,20}role|role.{0,20}system", refusal, re.I | re.S):
         return replace(way, fold=True)
     return way
@@ -132,6 +143,15 @@ def _text(answer: Any) -> str:
     if not isinstance(content, str):
         raise TypeError(f"its message holds no text; finish_reason {choice.finish_reason!r}")
     return content
+
+
+def _as_tags(text: str) -> str:
+    """The tagged form of a JSON reply; a text that is none (cut, say) stays as it is, and is counted as malformed."""
+    try:
+        said = json.loads(text)
+        return "".join(f"<{tag}>{said[tag]}</{tag}>" for tag in TAGS)
+    except (ValueError, LookupError, TypeError):
+        return text
 
 
 def _checked_address(base_url: str) -> str:

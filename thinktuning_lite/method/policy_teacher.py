@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from thinktuning_lite.method.form import Form
 from thinktuning_lite.method.inputs import position_limit
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
 from thinktuning_lite.method.sampling import eos_ids_of, sample, shared_prefix
@@ -22,7 +23,8 @@ class PolicyTeacher:
     one set of weights in memory), or True, the model with its adapter. `chat_template_kwargs` go to the chat template,
     as in TRL (`{"enable_thinking": False}`). What all prompts of a batch begin with (system prompt, exemplars) is read
     once. Control tokens that a question or a response spells are encoded as text. A request whose prompt has more than
-    `max_prompt_length` tokens is not answered (NoReply).
+    `max_prompt_length` tokens is not answered (NoReply). With `keeps_form` no reply leaves the form, and each is closed
+    within `max_new_tokens` (`form.Form`, which also says what it needs and raises).
 
     A template that refuses or drops the system role gets it folded into the first user turn. Raises ValueError when it
     cannot carry the prompt even so, when there is no chat template or no EOS, when a PEFT model comes without
@@ -41,6 +43,7 @@ class PolicyTeacher:
         use_adapter: bool | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         max_prompt_length: int | None = None,
+        keeps_form: bool = False,
     ) -> None:
         if tokenizer.chat_template is None:
             raise ValueError("the teacher's tokenizer has no chat template; use an instruct model, or set one")
@@ -55,6 +58,10 @@ class PolicyTeacher:
         self.max_new_tokens, self.batch_size, self.use_adapter = max_new_tokens, batch_size, use_adapter
         self.chat_template_kwargs = chat_template_kwargs or {}
         self.max_prompt_length = max_prompt_length
+        self.form: Form | None = None
+        if keeps_form:
+            vocabulary = model.config.get_text_config().vocab_size
+            self.form = Form(tokenizer, vocabulary, eos_ids_of(model, tokenizer), max_new_tokens)
         self._fold = self._must_fold()
         self.positions = position_limit(model)
         trouble = self._too_long(len(self._prompt_ids(GuidanceRequest("", "", self._any_behaviour()))))
@@ -86,6 +93,7 @@ class PolicyTeacher:
             eos_ids=eos_ids_of(self.model, self.tokenizer),
             pad_id=self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id,
             prefix=shared_prefix(prompts),
+            constraint=self.form(len(prompts)) if self.form else None,
         )
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 

@@ -13,7 +13,7 @@ from thinktuning_lite.method.grading import is_correct
 Completion = str | list[dict[str, Any]]
 
 
-def _text(completion: Completion) -> str:
+def text_of(completion: Completion) -> str:
     """Text of a completion: itself, or what the assistant says in TRL's list of messages."""
     if isinstance(completion, str):
         return completion
@@ -29,7 +29,7 @@ def correctness_reward(completions: Sequence[Completion], answer: Sequence[str],
     gold answers, one per completion (`ValueError` if their numbers differ); other columns are ignored.
     """
     pairs = zip(completions, answer, strict=True)
-    return [float(is_correct(extract_answer(_text(completion)), str(gold))) for completion, gold in pairs]
+    return [float(is_correct(extract_answer(text_of(completion)), str(gold))) for completion, gold in pairs]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _BehaviourReward:
         return "behaviour_" + re.sub(r"\W+", "_", name.lower())[:40].strip("_")
 
     def __call__(self, completions: Sequence[Completion], **kwargs: Any) -> list[float]:
-        return [self.value if self._count(_text(completion)) == 1 else 0.0 for completion in completions]
+        return [self.value if self._count(text_of(completion)) == 1 else 0.0 for completion in completions]
 
     def _count(self, text: str) -> int:
         return text.count(self.behaviour) if isinstance(self.behaviour, str) else self.behaviour(text)

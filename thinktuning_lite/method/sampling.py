@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from thinktuning_lite.method import decoding
-from thinktuning_lite.method.decoding import Sampling
+from thinktuning_lite.method.decoding import Constraint, Sampling
 
 ENGINES = ("auto", "fast", "hf")
 SHORTEST_PREFIX = 64  # tokens
@@ -31,6 +31,7 @@ def sample(
     prefix: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
     engine: str = "auto",
+    constraint: Constraint | None = None,
 ) -> list[list[int]]:
     """One completion for each prompt (token ids), cut after its first EOS, which is kept; padding never counts.
 
@@ -38,7 +39,7 @@ def sample(
     what shall act is named here, `suppress_ids` too (tokens that are never chosen; see `suppressed_ids`).
     `prefix` are the token ids with which all prompts begin, such as a system prompt with exemplars: it is read once for
     the whole batch, and each prompt still holds it. The batch is as large as `prompts`: callers cut it to their memory.
-    The model answers in evaluation mode and is left as it was.
+    The model answers in evaluation mode and is left as it was. `constraint`, made for these prompts, says what may come next.
 
     Raises ValueError for an empty prompt, a prompt that does not begin with `prefix`, or an unknown engine.
     """
@@ -54,9 +55,9 @@ def sample(
     # Inference mode saves a tenth of the time, but its tensors must never meet a module that trains.
     with torch.no_grad() if trains else torch.inference_mode(), speaking(model):
         if fast:
-            rows = decoding.decode(model, prompts, how, list(prefix or []), generator)
+            rows = decoding.decode(model, prompts, how, list(prefix or []), generator, constraint)
         else:
-            rows = _generate(model, prompts, how, generator)
+            rows = _generate(model, prompts, how, generator, constraint)
     return [_until_eos(row, eos_ids) for row in rows]
 
 
@@ -163,8 +164,9 @@ def _until_eos(ids: list[int], eos_ids: Sequence[int]) -> list[int]:
 
 
 def _generate(
-    model: Any, prompts: Sequence[Sequence[int]], how: Sampling, generator: torch.Generator | None
-) -> list[list[int]]:
+    model: Any, prompts: Sequence[Sequence[int]], how: Sampling, generator: torch.Generator | None,
+    constraint: Constraint | None,
+) -> list[list[int]]:  # fmt: skip
     drawn = dict(do_sample=True, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
     config = GenerationConfig(
         max_new_tokens=how.max_new_tokens,
@@ -178,8 +180,21 @@ def _generate(
     ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     with _without_own_config(model), _seeded_by(generator, model.device):
-        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        held = LogitsProcessorList([_Restrict(constraint, width)] if constraint else [])
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=held)
     return out[:, width:].tolist()
+
+
+class _Restrict(LogitsProcessor):
+    """A constraint as `generate` calls it: with all rows at each step, ended ones too."""
+
+    def __init__(self, constraint: Constraint, width: int) -> None:
+        self.constraint, self.width = constraint, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        said = input_ids[:, -1].tolist() if input_ids.shape[1] > self.width else None
+        self.constraint.restrict(list(range(len(input_ids))), said, scores)
+        return scores
 
 
 @contextmanager

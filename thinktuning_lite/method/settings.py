@@ -43,6 +43,10 @@ class ThinkTuningConfig(GRPOConfig):
         default=None,
         metadata={"help": "The default teacher is not asked by a longer prompt (tokens): that rollout stays unguided."},
     )
+    teacher_keeps_form: bool = field(
+        default=False,
+        metadata={"help": "The default teacher's decoding is constrained to the form (needs the extra `form`)."},
+    )
     guidance_max_tokens: int | None = field(
         default=None, metadata={"help": "Well-formed guidance is cut to so many tokens; default: not cut."}
     )

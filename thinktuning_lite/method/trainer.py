@@ -116,7 +116,7 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         return PolicyTeacher(
             policy, self._tokenizer, prompt, self.args.teacher_max_new_tokens,
             use_adapter=False, chat_template_kwargs=cast(dict[str, Any], self.args.chat_template_kwargs),
-            max_prompt_length=self.args.teacher_max_prompt_length,
+            max_prompt_length=self.args.teacher_max_prompt_length, keeps_form=self.args.teacher_keeps_form,
         )  # fmt: skip
 
     def _is_sharded(self) -> bool:

@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from thinktuning_lite.models.machine import Machine, _keep_differentiable, _local_rank, probe
+from thinktuning_lite.models.smol import SMOL, fetched_folder
 from thinktuning_lite.models.tokenizers import NO_CHAT_TEMPLATE, fit_tokenizer
 
 QUANTIZATIONS = ("nf4", "none")
@@ -57,6 +58,7 @@ def load_policy(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An instruct model by Hub id or local folder, on this machine's device, ready for the trainer, with its tokenizer.
 
+    "smol" is SmolLM2-135M-Instruct as `thinktuning fetch smol` brought it.
     `machine` (default `probe()`) decides `quantization` ("nf4" or "none"), `dtype` and attention unless given.
     `adapter`: a folder with a trained LoRA adapter to put on top (then not trainable).
 
@@ -64,7 +66,7 @@ def load_policy(
     ConnectionError (the Hub is out of reach and the model is not in its cache), ValueError (a folder without weights, a
     tokenizer that cannot chat, an unknown quantization, an architecture that cannot be loaded in 4-bit).
     """
-    name = str(name)
+    name = str(fetched_folder() if name == SMOL else name)
     _check_folder(name)
     machine = machine or probe()
     quantization, dtype = quantization or machine.quantization, dtype or machine.dtype
@@ -186,7 +188,8 @@ def explain_hub_error(error: BaseException, name: str, kind: str = "model") -> E
 def _no_network(chain: list[BaseException]) -> bool:
     """The client's network failures that share no base class with the above, and the Hub's own 5xx replies."""
     for error in chain:
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "requests", "urllib3"):
+        module = type(error).__module__.split(".")[0].rstrip("0123456789")  # the client has gone from httpx to httpx2
+        if module in ("httpx", "httpcore", "requests", "urllib"):
             return not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
         if isinstance(error, HfHubHTTPError):
             return error.response is None or error.response.status_code >= 500
