@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
 
 
@@ -58,3 +59,23 @@ def test_a_raw_solution_as_gold_is_read():
     raw = "Tom has 2 + 2 = <<2+2=4>>4 apples.\n#### 1,004"
     assert correctness_reward([r"\boxed{1004}", "#### 1,004", r"\boxed{4}"], [raw] * 3) == [1.0, 1.0, 0.0]
     assert correctness_reward([r"\boxed{\frac12}"], [r"So it is $\boxed{0.5}$."]) == [1.0]
+
+
+# The rules that matter in training, as notebook 05's table shows them: text, gold, what is read, reward.
+RULES = [
+    (r"So she makes \boxed{\$18} a day.", "18", r"\$18", 1.0),
+    ("#### **18 dollars**", "18", "18", 1.0),
+    (r"\boxed{2 \times 9 = 18}", "18", r"2 \times 9 = 18", 1.0),
+    (r"\boxed{2 \times 9}", "18", r"2 \times 9", 0.0),
+    (r"\boxed{18 \text{ or } 20}", "18", r"18 \text{ or } 20", 0.0),
+    (r"\boxed{18 \text{ cents}}", r"18 \text{ dollars}", r"18 \text{ cents}", 0.0),
+    (r"\boxed{20} Wait, \boxed{18}", "18", "18", 1.0),
+    ("\\boxed{20}\n\nQuestion: and now?\n\\boxed{18}", "18", "20", 0.0),
+    ("So the answer is 18.", "18", None, 0.0),
+]
+
+
+@pytest.mark.parametrize(("text", "gold", "read", "reward"), RULES)
+def test_the_rules_of_the_reward(text, gold, read, reward):
+    assert extract_answer(text) == read
+    assert correctness_reward([text], [gold]) == [reward]

@@ -89,9 +89,8 @@ def _spelled(character: str) -> str:
     if kind == "<sub>":
         return f"_{{{spelled}}}"
     if kind == "<fraction>":
-        return (
-            r"\frac{%s}{%s}" % tuple(spelled.split("/")) if spelled.count("/") == 1 and spelled[-1] != "/" else spelled
-        )
+        over, _, under = spelled.partition("/")
+        return rf"\frac{{{over}}}{{{under}}}"
     return spelled if kind in ("<wide>", "<font>", "<narrow>", "<noBreak>", "<compat>") else character
 
 

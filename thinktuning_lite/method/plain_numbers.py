@@ -195,9 +195,10 @@ def parse_number(text: str) -> Number | None:
     text = _without_first_text_command(text)
     text = plain_latex(text)
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
-    if text[:1].isalpha() and (sentence := _SENTENCE.match(without_text_commands(text))):
-        if _NO_UNIT.isdisjoint({*sentence[0].lower().split()} - {"is"}):
-            text = without_text_commands(text)[sentence.end() :]
+    words = without_text_commands(text) if text[:1].isalpha() else ""
+    sentence = _SENTENCE.match(words)
+    if sentence is not None and _NO_UNIT.isdisjoint({*sentence[0].lower().split()} - {"is"}):
+        text = words[sentence.end() :]
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
     if "=" in text and not re.search(r"[<>]|\\n?eq?\b|\\[lg]e", text):
