@@ -472,7 +472,18 @@ print(f"with one guided: {one_guided:.2f}")
 
 # %% [markdown]
 # So a reward curve under guidance is not the student's progress. Judge a run by what is left when the teacher is gone.
+
+# %% [markdown]
+# ## Quiz
 #
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("00")
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package, `thinktuning_lite/` |

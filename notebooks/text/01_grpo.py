@@ -1116,6 +1116,16 @@ check.samples_to_see(samples_to_see)
 # </details>
 
 # %% [markdown]
+# ## Quiz
+#
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("01")
+
+# %% [markdown]
 # ## Code map and what comes next
 #
 # | here | in the package, `thinktuning_lite/` |

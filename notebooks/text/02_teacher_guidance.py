@@ -874,6 +874,16 @@ check.fifth_behaviour(fifth_behaviour)
 # A training asks for it by `ThinkTuningConfig(behaviours=[...])` and a `teacher_prompt` that knows it. An instruct model may follow; the tiny teacher, pretrained on four names, has never seen a fifth.
 
 # %% [markdown]
+# ## Quiz
+#
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("02")
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package, `thinktuning_lite/` |

@@ -1230,3 +1230,13 @@ if not smoke():
 # **Code map**, in `thinktuning_lite/`. `method/shaping.py`: the four shapings, $\gamma$, guards, the identity (`per_token_advantages`). `method/grpo.py`: the loss they plug into. `method/loss_seam.py`: how TRL gets the two tensors. `method/rollouts.py`: the log behind the diagnosis. `views/plots/`: the figures. `lessons/checks/shaping.py`: the exercises.
 #
 # **Next:** 04, training at full length, and with LoRA and 4-bit weights.
+
+# %% [markdown]
+# ## Quiz
+#
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("03")

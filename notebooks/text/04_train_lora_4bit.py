@@ -569,6 +569,16 @@ check.accumulation(accumulation)
 # </details>
 
 # %% [markdown]
+# ## Quiz
+#
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("04")
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package |

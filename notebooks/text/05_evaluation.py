@@ -1116,7 +1116,18 @@ in_classroom.style.set_caption(own_caption)
 # route taken over, an answer spoilt), and what a method needs to be given. **What it cannot:** how large a gain is for a model that
 # was not made for this lesson. It was *built* so that checking helps and the student role does not check; its questions are one family of
 # templates; its teacher role was trained on attempts like the student's, which no frozen copy of an instruct model was.
+
+# %% [markdown]
+# ## Quiz
 #
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("05")
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package |

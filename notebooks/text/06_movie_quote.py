@@ -1313,6 +1313,16 @@ else:
 # `trl.experimental.sdft` and `trl.experimental.sdpo`.)
 
 # %% [markdown]
+# ## Quiz
+#
+# Decide before you open a line: each says what is right or wrong about its choice.
+
+# %%
+from thinktuning_lite.lessons.quiz import show_quiz
+
+show_quiz("06")
+
+# %% [markdown]
 # ## Where the code is
 #
 # | here | in the package |
