@@ -12,7 +12,7 @@
 # **You need to know** Python, and that a language model samples one token after another from a probability distribution.
 # No reinforcement learning.
 #
-# **Time:** 0.4 min, 0.7 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 0.3 min, 0.7 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 
 # %% tags=["setup"]
 #@title Set-up: run this cell first
@@ -66,11 +66,11 @@ plots.idea()
 #
 # | notebook | what you see | CPU, minutes |
 # |---|---|---|
-# | [00_start_here](00_start_here.ipynb) | the student, its failure, the teacher, one guided rollout | 0.4 min |
-# | [01_grpo](01_grpo.ipynb) | from a rollout to a gradient; a GRPO loop from scratch; what GRPO cannot do | 11.6 min |
-# | [02_teacher_guidance](02_teacher_guidance.ipynb) | the teacher's prompt, parsing, splicing, what guidance does to a group, what it costs | 1.0 min |
-# | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 4.8 min |
-# | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 6.6 min |
+# | [00_start_here](00_start_here.ipynb) | the student, its failure, the teacher, one guided rollout | 0.3 min |
+# | [01_grpo](01_grpo.ipynb) | from a rollout to a gradient; a GRPO loop from scratch; what GRPO cannot do | 2.5 min |
+# | [02_teacher_guidance](02_teacher_guidance.ipynb) | the teacher's prompt, parsing, splicing, what guidance does to a group, what it costs | 0.7 min |
+# | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 3.2 min |
+# | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 4.9 min |
 # | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 3.8 min |
 # | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 27.2 min |
 #
