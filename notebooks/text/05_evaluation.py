@@ -12,7 +12,7 @@
 # **You need to know** what GRPO and ThinkTuning train ([00_start_here](00_start_here.ipynb)); mean and standard deviation, no more
 # statistics than that.
 #
-# **Time:** 3.8 min, 0.1 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 0.6 min, 0.8 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 #
 # *Contents:* 1 one question through the evaluator · 2 one number · 3 two methods, the same questions · 4 several training seeds ·
 # 5 several samples · 6 the table · 7 an attractive gain · 8 looking closer · 9 real models, and the paper's numbers
@@ -134,6 +134,29 @@ print(f"a guess would say {guess}, gold is {cut.doc['answer']}")
 #@title Check: a small budget cuts answers off, a large one does not
 assert count(short)["no answer"] > count(short)["wrong"]
 assert count(greedy)["no answer"] == 0
+
+# %% [markdown]
+# What counts, in training as in evaluation, is read by the same two functions: `extract_answer` (what is stated) and `is_correct`
+# (whether it is right). A policy finds every hole in such rules, so know them. Ten responses to a question whose answer is 18:
+
+# %%
+FORMS = [
+    r"\boxed{18}", "9+9=18. #### 18", r"\boxed{18.0}", r"<think>\boxed{20}</think> \boxed{18}",
+    "\\boxed{18}\nQuestion: 2+4?\n\\boxed{6}", r"\boxed{18} No: \boxed{20}",
+    r"\boxed{9+9}", r"\boxed{18 or 20}", "The answer is 18.", r"\boxed{}",
+]
+stated = [extract_answer(text) for text in FORMS]
+judged = [outcome(said, is_correct(said or "", "18")) for said in stated]
+WHY = [
+    "the last box", "behind ####, where there is no box", "equal in value", "thoughts do not count",
+    "a question of its own is not read", "the last box, not the best", "work left undone",
+    "two answers", "prose states no number", "an empty box states nothing",
+]
+pd.DataFrame({"response": FORMS, "counts as": judged, "why": WHY}).style.hide()
+
+# %% tags=["check"]
+#@title Check: five right, three wrong, two that state nothing
+assert judged == ["right"] * 5 + ["wrong"] * 3 + ["no answer"] * 2
 
 
 # %% [markdown]
