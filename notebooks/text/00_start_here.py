@@ -72,7 +72,7 @@ plots.idea()
 # | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 3.2 min |
 # | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 4.9 min |
 # | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 0.6 min |
-# | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 27.2 min |
+# | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 3.6 min |
 #
 # **Hardware.** All seven need two CPU cores and the tiny checkpoint that ships with the project, nothing else: no GPU, no
 # account, no download. 04 to 06 also hold cells for one GPU (a free Colab T4; 24 GB; more); these are **not measured yet**,

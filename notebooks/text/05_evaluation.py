@@ -152,7 +152,8 @@ WHY = [
     "a question of its own is not read", "the last box, not the best", "work left undone",
     "two answers", "prose states no number", "an empty box states nothing",
 ]
-pd.DataFrame({"response": FORMS, "counts as": judged, "why": WHY}).style.hide()
+rules = pd.DataFrame({"response": FORMS, "counts as": judged, "why": WHY})
+rules.style.format(escape="html").hide()
 
 # %% tags=["check"]
 #@title Check: five right, three wrong, two that state nothing

@@ -12,7 +12,7 @@
 # **You need to know** what guidance is ([02_teacher_guidance](02_teacher_guidance.ipynb)) and why a token's weight decides whether it
 # is taken up ([03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb)).
 #
-# **Time:** 27.2 min, 1.2 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 3.6 min, 1.1 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 #
 # *Contents:* 1 the behaviour as data · 2 before · 3 your predictions · 4 live · 5 the grid · 6 what it shows · 7 a real model ·
 # 8 limits, and the method's relatives
@@ -943,7 +943,7 @@ for row in (row for rows in probes["a-grpo"] for row in rows):
 # %% [markdown]
 # ### Written before the grid was run
 #
-# What the mechanism of notebook 03 predicts, and what came out. (These sentences were fixed first; a cross is left as a cross.)
+# What the mechanism of notebook 03 predicts, and what came out. (These sentences were fixed first; a cross would be left as a cross.)
 
 # %%
 def ends(arm):
@@ -984,21 +984,21 @@ marks = {claim: "✓" if value else "✗" for claim, value in held_true.items()}
 pd.DataFrame({"greedy ends with it, %": outcome, "held": marks})
 
 # %% tags=["check"]
-#@title Check: one cross, the one that the text below is about
-assert [claim for claim, value in held_true.items() if not value] == [
-    "f: shown but not paid, it ends at less than c"
-]
+#@title Check: all hold on average, f's by one seed of three
+assert all(held_true.values())
+assert sorted(said > 0.8 for said in of("f-unrewarded", "greedy/ends")) == [False, True, True]
 
 
 # %% [markdown]
-# **The cross.** Not paid for, the line still spreads in *f* after the teacher has left. Who pushes it then? The student's own rollouts
-# after guidance, all seeds, by whether they end with the line; and for comparison those of *h*, where it costs half a point. (*h*'s sentence
-# held only once its run was twice as long: the first one ended at step 24, of which more below.)
+# **Not shown: *f*.** All sentences hold on average, but *f*'s by a single seed, as its spread above says. (The run saved before this one, with
+# another sampler, had the line in all three seeds of *f*, and *h* unlearned it only when given these 48 steps.) Not paid for, the line spreads
+# on in two seeds after the teacher has left. Who pushes it then? The student's own rollouts after guidance, by whether they end with the
+# line; and for comparison those of *h*, where it costs half a point:
 
 # %%
-def pushes(arm, first_step):
-    # own rollouts from `first_step` on, all seeds, by whether they end with the line
-    rows = [row for seed in SEEDS for row in curves[f"{arm}-seed{seed}"]["own"]]
+def pushes(arm, seed, first_step):
+    # own rollouts from `first_step` on, by whether they end with the line
+    rows = curves[f"{arm}-seed{seed}"]["own"]
     total = pd.DataFrame([row for row in rows if row["step"] >= first_step]).sum()
     counted = {}
     for kind in ("with", "without"):
@@ -1008,22 +1008,26 @@ def pushes(arm, first_step):
 
 
 since = {"f-unrewarded": guided_until, "h-unlearn": 0}
-who = pd.DataFrame({arm: pushes(arm, step) for arm, step in since.items()}).T
+who = pd.DataFrame({
+    (arm, seed): pushes(arm, seed, step) for arm, step in since.items() for seed in SEEDS
+}).T
 ROLLOUTS = [("with", "rollouts"), ("without", "rollouts")]
 who.style.format("{:+.2f}").format("{:.0f}", subset=ROLLOUTS)
 
 # %% tags=["check"]
-#@title Check: in f the line is pushed up though it is not paid, in h down
+#@title Check: in f the line ends where it was pushed, and in h it is pushed down
 up, down_without = who["with", "mean advantage"], who["without", "mean advantage"]
-assert up["f-unrewarded"] > 0.05 > -0.2 > down_without["f-unrewarded"]
-assert up["h-unlearn"] < 0 < down_without["h-unlearn"]
+for seed, ended_with_it in zip(SEEDS, of("f-unrewarded", "greedy/ends")):
+    better = up["f-unrewarded", seed] > down_without["f-unrewarded", seed]
+    assert better == (ended_with_it > 0.5)
+assert (up["h-unlearn"] < 0).all() and (down_without["h-unlearn"] > 0).all()
 
 
 # %% [markdown]
-# Not paid for, an own rollout that ends with the line still does better than one that does not, for it is more often right: the line has taken
-# over the job of *stop*, and what does not end with it wanders on. So a reward for right answers alone keeps alive what
-# nobody meant to pay for. In *h* nearly every rollout says the line at
-# first, which leaves little to compare; those that do not are pushed up.
+# Where the line lived on, an own rollout that ends with it does better than one that does not, for it is more often right: the line has taken
+# over the job of *stop*, and what does not end with it wanders on. Where it died, it was the other way round. Which of the two comes depends on
+# how far the line had got when the teacher left. So a reward for right answers alone can keep alive what nobody meant to pay for.
+# In *h* nearly every rollout says the line at first, which leaves little to compare; those that do not are pushed up.
 
 # %% [markdown]
 # ### When the teacher has left, and when it is punished
@@ -1071,8 +1075,8 @@ for number, finished in zip(SEEDS, results["h-unlearn"]):
 
 
 # %% [markdown]
-# The penalty's condition is a *text*. The student breaks the text, by a word left out or said twice, and keeps the ending, or it falls to babbling
-# (which seed does which is printed above): a second hole in the reward, found. Was anything forgotten? Measured where the line was taught, at the end of the same guided responses for all:
+# The penalty's condition is a *text*. A student may break the text and keep the ending (a word left out or said again and again: a second
+# hole in the reward, found), put something else in its place, or stop where it should; printed above, seed by seed. Was anything forgotten? Measured where the line was taught, at the end of the same guided responses for all:
 
 # %%
 def left_over(arm, key):
@@ -1088,11 +1092,13 @@ forgotten = pd.DataFrame({
 whole = forgotten["log p, the line"]
 times = math.exp(whole["h-unlearn"] - whole["the start"])
 print(f"after unlearning the line is {times:,.3g} times as likely as at the start")
+doors = [curves[f"h-unlearn-seed{seed}"]["end"]["first_token_logp"] for seed in SEEDS]
+print("log p of its first token, by seed:", ", ".join(f"{door:.1f}" for door in doors))
 forgotten.style.format("{:.1f}")
 
 # %% tags=["check"]
-#@title Check: unlearning broke the text and kept the door open
-assert times > 1000 and forgotten.loc["h-unlearn", "log p, first token"] > -1 > whole["h-unlearn"]
+#@title Check: unlearning broke the text; in two of three seeds the door stays open
+assert times > 1000 and whole["h-unlearn"] < -1 and sum(door > -1 for door in doors) == 2
 
 # %% [markdown]
 # ### Further problems, the answer's form, and the price
