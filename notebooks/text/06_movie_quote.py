@@ -1017,9 +1017,8 @@ who.style.format("{:+.2f}").format("{:.0f}", subset=ROLLOUTS)
 # %% tags=["check"]
 #@title Check: in f the line ends where it was pushed, and in h it is pushed down
 up, down_without = who["with", "mean advantage"], who["without", "mean advantage"]
-for seed, ended_with_it in zip(SEEDS, of("f-unrewarded", "greedy/ends")):
-    better = up["f-unrewarded", seed] > down_without["f-unrewarded", seed]
-    assert better == (ended_with_it > 0.5)
+lived = [said > 0.5 for said in of("f-unrewarded", "greedy/ends")]
+assert (up["f-unrewarded"] > down_without["f-unrewarded"]).tolist() == lived
 assert (up["h-unlearn"] < 0).all() and (down_without["h-unlearn"] > 0).all()
 
 
@@ -1092,13 +1091,13 @@ forgotten = pd.DataFrame({
 whole = forgotten["log p, the line"]
 times = math.exp(whole["h-unlearn"] - whole["the start"])
 print(f"after unlearning the line is {times:,.3g} times as likely as at the start")
-doors = [curves[f"h-unlearn-seed{seed}"]["end"]["first_token_logp"] for seed in SEEDS]
-print("log p of its first token, by seed:", ", ".join(f"{door:.1f}" for door in doors))
+still_open = [curves[f"h-unlearn-seed{seed}"]["end"]["first_token_logp"] for seed in SEEDS]
+print("log p of its first token, by seed:", ", ".join(f"{door:.1f}" for door in still_open))
 forgotten.style.format("{:.1f}")
 
 # %% tags=["check"]
 #@title Check: unlearning broke the text; in two of three seeds the door stays open
-assert times > 1000 and whole["h-unlearn"] < -1 and sum(door > -1 for door in doors) == 2
+assert times > 1000 and whole["h-unlearn"] < -1 and sum(door > -1 for door in still_open) == 2
 
 # %% [markdown]
 # ### Further problems, the answer's form, and the price
