@@ -195,7 +195,10 @@ class View {
 
   searchBox() {
     const node = h("input", { type: "search", "data-key": "search", placeholder: "in questions and rollouts" });
-    node.addEventListener("change", () => this.find(node.value));
+    node.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.find(node.value), 400);
+    });
     return h("label", {}, h("span", {}, "Search"), node);
   }
 
@@ -250,7 +253,7 @@ class View {
   sync() {
     const ui = this.ui();
     for (const node of this.root.querySelectorAll("[data-key]")) {
-      if (node === document.activeElement && node.type === "range") continue;
+      if (node === document.activeElement && ["range", "search"].includes(node.type)) continue; // being moved or written in
       node.place ? node.place() : (node.value = ui[node.dataset.key]);
     }
     const aas = ["intended", "released"].includes(ui.shaping);
