@@ -355,7 +355,7 @@ def test_notebook_03_by_keyboard(new_page, jupyter, request):
         "These settings give the logged weights and advantages" in page.locator(".tti fieldset .tti-note").inner_text()
     )
     # The entry token's weight, before and after the slider is moved by keyboard, against the project's own formula.
-    page.get_by_role("button", name="Least likely token").click()
+    page.get_by_role("button", name="Least likely token", exact=True).click()
     p, weight = cell(page, "p"), cell(page, "weight w")
     head = page.locator(".tti-head", has=page.locator("input:checked")).inner_text()
     advantage = float(re.search(r"A = ([+−]?[\d.]+)", head)[1].replace("−", "-"))
@@ -382,7 +382,7 @@ def test_a_page_without_a_kernel(new_page, tmp_path):
     page = new_page(1280)
     page.goto(inspector.to_html(tmp_path / "page.html").as_uri())
     page.wait_for_selector(".tti-token")
-    page.get_by_role("button", name="Least likely token").click()
+    page.get_by_role("button", name="Least likely token", exact=True).click()
     live = inspector.current()[1]
     assert cell(page, "p") == pytest.approx(live.p.min().item(), rel=1e-2)
     page.get_by_role("button", name="Largest push").click()
