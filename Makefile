@@ -10,7 +10,7 @@ JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lint test-again test-browser lab bench table quote docs slides badges clean
+.PHONY: run test lint test-again test-browser test-smol lab bench table quote docs slides badges clean
 
 run: .venv/installed
 	$(BIN)/python -m thinktuning_lite run --name $(NAME) $(if $(filter 1,$(FRESH)),--fresh)
@@ -31,6 +31,10 @@ test-again: .venv/installed-dev
 test-browser: .venv/installed-dev
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"
 	$(BIN)/python -m pytest -q -s -o addopts= tests/views/browser
+
+# a real model, from an empty cache: fetched, one guided step, one answer; the Hub is asked first
+test-smol: .venv/installed-dev
+	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -s -o addopts= tests/models/test_smol_tier.py
 
 lab: .venv/installed-dev
 	$(BIN)/python -m thinktuning_lite lab

@@ -1,8 +1,8 @@
 """Memory and speed of LoRA on a 4-bit base at real size, on whatever device is here; no weights are downloaded.
 
-    python benchmarks/gpu.py [--out benchmarks/gpu.json] [--shapes 3b 1.5b] [--steps 3]
+    python benchmarks/gpu.py [--out benchmarks/gpu.json] [--shapes 3b 1.5b smol] [--steps 3]
 
-The model is randomly initialised in the shape of Llama-3.2-3B (or Qwen2.5-1.5B), saved, and loaded in NF4 through
+The model is randomly initialised in the shape of Llama-3.2-3B (or Qwen2.5-1.5B, or SmolLM2-135M), saved, and loaded in NF4 through
 `load_policy`; 8 rollouts of 512 + 1024 tokens a step. A random model never ends by itself and its teacher never keeps
 the form, so EOS is forced at the last token, and the teacher's generation is timed, but others' words are spliced in.
 Every scenario runs in a process of its own; "15 GB" limits that process's share of the GPU, as on a T4.
@@ -62,7 +62,12 @@ class Size:
     rank: int = 16
 
 
-SIZES = {"3b": Size(), "1.5b": Size(completion=512), "toy": Size(4, 48, 12, 8, 2, 4)}
+SIZES = {
+    "3b": Size(),
+    "1.5b": Size(completion=512),
+    "smol": Size(prompt=128, completion=256, micro_batch=8),
+    "toy": Size(4, 48, 12, 8, 2, 4),
+}
 # What differs from plain ThinkTuning with the adapter-off teacher.
 SCENARIOS: dict[str, dict[str, Any]] = {
     "trl": {"trainer": "trl"},
@@ -97,6 +102,17 @@ def shape(name: str) -> PretrainedConfig:
             num_key_value_heads=2,
             tie_word_embeddings=True,
             max_position_embeddings=32768,
+        )
+    if name == "smol":
+        return LlamaConfig(
+            vocab_size=49152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            tie_word_embeddings=True,
+            max_position_embeddings=8192,
         )
     return LlamaConfig(
         vocab_size=512,

@@ -30,7 +30,7 @@ def test_the_shapes_are_the_published_ones(gpu):
     """Parameter counts as their model cards have them."""
     from transformers import AutoModelForCausalLM
 
-    for name, count in (("3b", 3_212_749_824), ("1.5b", 1_543_714_304)):
+    for name, count in (("3b", 3_212_749_824), ("1.5b", 1_543_714_304), ("smol", 134_515_008)):
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(gpu.shape(name))
         assert sum(p.numel() for p in model.parameters()) == count

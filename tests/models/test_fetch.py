@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import length_reward
 from huggingface_hub import HfApi
 
 from thinktuning_lite import __main__ as command_line
+from thinktuning_lite.experiments import smol_quote
 from thinktuning_lite.experiments.runs import read_metrics
 from thinktuning_lite.models import fetch as fetch_module
 from thinktuning_lite.models import smol
@@ -123,6 +125,26 @@ def test_from_an_empty_cache_to_a_model_that_is_trained(
     [row] = read_metrics(tmp_path / "runs" / "train-smol" / "metrics.jsonl")[:1]
     assert row["guidance/fraction"] > 0 and row["guidance/format_failures"] == 0
     assert (tmp_path / "runs" / "train-smol" / "final" / "adapter_model.safetensors").exists()
+
+
+def test_the_quote_is_trained_and_goes_on_where_it_was(source, tmp_path, monkeypatch):
+    """experiments/smol_quote.py, at toy size: probes before and after, a result on the test set, nothing done twice."""
+    pytest.importorskip("llguidance")
+    monkeypatch.setattr(
+        smol_quote, "result_path", lambda plan, arm, seed: tmp_path / f"{arm}-seed{seed}" / "result.json"
+    )
+    monkeypatch.setattr(smol_quote, "PROBED", 4)
+    monkeypatch.setattr(smol_quote, "named_reward", length_reward)  # a random model names nobody
+    rows = smol_quote.comparison_rows
+    monkeypatch.setattr(smol_quote, "comparison_rows", lambda split: rows(split)[:16])
+    fetch()
+    plan = smol_quote.SmolPlan(arms=("released",), seeds=(0,), steps=1)
+    results = smol_quote.run(plan)
+    assert set(results["released"][0]) >= {"greedy/once", "sampled/accuracy", "quote_logp", "start_quote_logp"}
+    probes = [json.loads(line) for line in (tmp_path / "released-seed0" / "probes.jsonl").read_text().splitlines()]
+    assert probes[0]["step"] == 0 and probes[0]["quote_logp"] == pytest.approx(probes[0]["start_quote_logp"])
+    monkeypatch.setattr(smol_quote, "train_arm", None)
+    assert smol_quote.run(plan) == results
 
 
 def test_what_is_there_is_not_fetched_again(source, monkeypatch):
