@@ -540,7 +540,7 @@ assert kept >= 0.8 * len(here)  # sums in another order: a tie may fall the othe
 # accelerate launch --num_processes 4 -m thinktuning_lite train --config run.yaml
 # ```
 #
-# Past one GPU: `use_vllm: true` (with `vllm_mode`) under `training` samples with vLLM, by TRL's own switch; `teacher: {base_url: ..., model: ...}`
+# Past one GPU: `use_vllm: true` (with `vllm_mode`) under `training` samples with vLLM, by TRL's own switch; `teacher: {base_url: ..., model: ...}` (also timeout, parallel, retries, api_key_env, extra_body)
 # asks an OpenAI-compatible endpoint, which FSDP and DeepSpeed ZeRO-3 need, since no process then holds a whole model that could teach.
 # (`accelerate launch --cpu` starts one process only; on CPUs use `torchrun --standalone --nproc_per_node 2 -m ...`.)
 
