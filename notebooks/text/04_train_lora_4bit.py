@@ -12,7 +12,7 @@
 # **You need to know** what guidance and AAS do ([02_teacher_guidance](02_teacher_guidance.ipynb),
 # [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb)).
 #
-# **Time:** 4.9 min, 1.1 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 3.1 min, 1.1 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 
 # %% tags=["setup"]
 #@title Set-up: run this cell first
