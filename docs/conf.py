@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -69,6 +70,14 @@ def write_api_pages(app: Sphinx) -> None:
             page.write_text(text, encoding="utf-8")
 
 
+def write_gallery(app: Sphinx) -> None:
+    """docs/gallery/*.html, by today's inspector."""
+    sys.path.insert(0, str(HERE))
+    import gallery
+
+    gallery.write_pages()
+
+
 # Marked words, which stay marked, or a sign that reStructuredText would take for one of its own.
 _SIGN = re.compile(r"(?<![\w*])(\*\*?\w(?:[^*\n]*[\w.:])?\*\*?)(?![\w*])|[*|\\]|(?<=\w)_(?!\w)")
 
@@ -90,4 +99,5 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
+    app.connect("builder-inited", write_gallery)
     app.connect("autodoc-process-docstring", as_written)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -26,6 +28,20 @@ def test_the_contents_name_pages_that_there_are():
     there = [any((DOCS / f"{name}{suffix}").exists() for suffix in (".md", ".ipynb")) for name in named]
     assert len(named) >= 10 and all(there)
     assert {f"../notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")} <= set(named)
+
+
+def test_the_gallery_s_pages_come_of_its_logs_by_today_s_inspector(tmp_path: Path):
+    spec = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    pages = {page.name: page.read_text(encoding="utf-8") for page in gallery.write_pages(tmp_path)}
+    linked = re.findall(r"\(gallery/(\S+\.html)\)", (DOCS / "gallery.md").read_text(encoding="utf-8"))
+    script = (ROOT / "thinktuning_lite" / "views" / "inspector.js").read_text(encoding="utf-8")
+    assert sorted(linked) == sorted(pages) and len(pages) == 3
+    assert all(script in page and page.count("<h2>step") == 5 for page in pages.values())
+    for log in (DOCS / "gallery").glob("*.jsonl.gz"):
+        head = json.loads(gzip.decompress(log.read_bytes()).split(b"\n", 1)[0])
+        assert head["run"]["tokenizer"] == "tiny_classroom"  # and no path of the machine that made it
 
 
 def test_a_dead_link_is_found_and_a_live_one_is_not(tmp_path: Path):

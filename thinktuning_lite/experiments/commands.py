@@ -38,7 +38,7 @@ def run_parser() -> Parser:
     parser = _parser("run", """\
 The main job: from the shipped tiny student, train GRPO and ThinkTuning side by side, evaluate, draw, tabulate.
 
-takes   about five minutes on two CPU cores (three seeds, 32 steps)
+takes   about six minutes on two CPU cores (three seeds, 32 steps)
 writes  runs/<name>/: config.json, environment.json, one folder a run (metrics.jsonl, rollouts.jsonl, checkpoints,
         result.json), results.json, table.md, curves.png, advantages.png
 

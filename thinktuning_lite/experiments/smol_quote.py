@@ -3,7 +3,7 @@
     python -m thinktuning_lite.experiments.smol_quote [--arms grpo released intended] [--seeds 0 1] [--steps 40]
                                                       [--save data/logs/smol]
 
-Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
+Not run by us yet, but at toy size in the tests. Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
 third of the steps.
 """

@@ -1,9 +1,8 @@
 """The form of guidance as a constraint on decoding, for teachers too weak to keep it by themselves.
 
-Decoding is constrained by llguidance (the extra `form`). Why not another: xgrammar needs triton on Linux, hundreds of
-megabytes on a laptop without a GPU; outlines-core and lm-format-enforcer know lengths in characters alone, and the
-former spells every bound out in an automaton. llguidance needs nothing else, and bounds a part in tokens: a reply always
-ends within its budget.
+Decoding is constrained by llguidance (the extra `form`). Why not another: xgrammar asks for triton; outlines-core and
+lm-format-enforcer bound lengths in characters. llguidance has no dependencies and bounds a part in tokens: a reply
+always ends within its budget. Their speeds were not compared.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ phrase[max_tokens=%d]: TEXT
 TEXT: /%s%s*/
 """
 _FIXED = ("<opinion>incorrect</opinion><reason>", "</reason><phrase>", "</phrase>")
-_UNFINISHED = (
-    2 * 3
-)  # where reason or phrase is cut inside a character that is spelt in bytes, the rest of it still comes
+# Where reason or phrase is cut inside a character that is spelt in bytes, the rest of it still comes: 3 tokens for each.
+_UNFINISHED = 6
 _SHORTEST = 16  # tokens of reason and phrase together
 _CHARACTERS = 2  # a token, at least, of text with numbers: for servers, which bound characters
 

@@ -48,7 +48,8 @@ class LossSeam(GRPOTrainer):
     def _sort_windows(self, batches: list[dict]) -> list[dict]:
         """Rows sorted by length within each accumulation window: less padding, same gradient up to rounding.
 
-        A window without guided rows is left alone if TRL sampled it: such a run is TRL's to the last bit. Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone,
+        A window without guided rows is left alone if TRL sampled it: such a run is TRL's to the last bit.
+        Every loss type but bnpo weighs rows alike whichever micro-batch of the window they are in; bnpo is left alone,
         and so is whatever else is averaged within a micro-batch, and a generation that straddles windows.
         """
         size = self.args.gradient_accumulation_steps

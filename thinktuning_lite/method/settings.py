@@ -63,7 +63,8 @@ class ThinkTuningConfig(GRPOConfig):
     sampling_engine: str = field(
         default="auto",
         metadata={
-            "help": "auto: sampling.sample on one CPU process, TRL's own elsewhere; hf: TRL's own. What the first one drew is also trained on in sorted rows, those of advantage 0 left out: equal up to rounding."
+            "help": "auto: sampling.sample on one CPU process, TRL's own elsewhere; hf: TRL's own. What the first one drew "
+            "is also trained on in sorted rows, those of advantage 0 left out: equal up to rounding."
         },
     )
     rollout_log_steps: int = field(default=0, metadata={"help": "Write all rollouts of every n-th step; 0: none."})

@@ -1,7 +1,7 @@
 """Questions for a model that cannot calculate: who of three has the most? Made here, nothing is downloaded.
 
-A small real model answers them in one natural sentence, right now and then, so that groups of rollouts differ: what GRPO
-needs. No arithmetic, no box: SmolLM2-135M boxes next to nothing (0 or 1 of 48 answers, sums below 40).
+A small real model answers them in one natural sentence. No arithmetic, no box. Not yet shown to be a good start: of 24
+questions SmolLM2-135M answered 29 % right at T=1 (a guess: 33 %), so it may need a supervised warm-up first.
 """
 
 from __future__ import annotations
