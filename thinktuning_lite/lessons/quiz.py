@@ -11,7 +11,8 @@ from typing import Any
 
 from thinktuning_lite.lessons.setup import ROOT
 
-QUIZZES = ROOT / "notebooks" / "quizzes"
+_INSTALLED = Path(__file__).resolve().parents[1] / "quizzes"  # of a wheel
+QUIZZES = _INSTALLED if _INSTALLED.exists() else ROOT / "notebooks" / "quizzes"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,6 @@ def quiz_path(number: str) -> Path:
     """Where the questions of a notebook lie."""
     path = QUIZZES / f"{number}.json"
     if not path.exists():
-        known = ", ".join(p.stem for p in sorted(QUIZZES.glob("*.json"))) or "none: they are in the repository"
+        known = ", ".join(p.stem for p in sorted(QUIZZES.glob("*.json"))) or f"none in {QUIZZES}"
         raise FileNotFoundError(f"no quiz {number!r}; there are {known}")
     return path
