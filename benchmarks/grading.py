@@ -40,9 +40,10 @@ DOES = {  # what one answer in three does
 TAMPER = """
 from thinktuning_lite.lessons import checks
 from thinktuning_lite.lessons.course import hidden
-from thinktuning_lite.lessons.checks import start, grpo, guidance, shaping, training, quote
+import importlib, pkgutil
 checks.hint, hidden.fault = checks.passed, lambda *a: None
-for module in (start, grpo, guidance, shaping, training, quote):
+for found in pkgutil.iter_modules(checks.__path__):
+    module = importlib.import_module(f"{checks.__name__}.{found.name}")
     for name in list(vars(module)):
         if callable(getattr(module, name)):
             setattr(module, name, lambda *a: checks.Result(True, "patched"))

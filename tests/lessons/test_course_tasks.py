@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
-import test_checks_evaluation
-import test_checks_grpo
-import test_checks_guidance
-import test_checks_quote
-import test_checks_shaping
-import test_checks_start
-import test_checks_training
+from reading import PATHS, read
 
 from thinktuning_lite.lessons.course import hidden, slices, tasks, values
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT
@@ -23,13 +20,12 @@ WITHOUT_VARIANTS = {"grpo.diagnosis", "shaping.clamp", "guidance.fifth_behaviour
 
 def known_wrong() -> list[tuple[str, Any]]:
     """Every wrong answer of the checks' own tests, by "module.check"."""
-    found = [(f"shaping.{name}", a) for name, tried in test_checks_shaping.WRONG.items() for a, _ in tried]
-    for module in (
-        test_checks_start, test_checks_grpo, test_checks_guidance, test_checks_quote, test_checks_training,
-        test_checks_evaluation,
-    ):  # fmt: skip
-        of = module.__name__.removeprefix("test_checks_")
-        found += [(f"{of}.{name}", answer) for name, answer, _ in module.WRONG]
+    found = []
+    for path in sorted(Path(__file__).parent.glob("test_checks_*.py")):
+        wrong, of = import_module(path.stem).WRONG, path.stem.removeprefix("test_checks_")
+        if isinstance(wrong, dict):
+            wrong = [(name, *one) for name, tried in wrong.items() for one in tried]
+        found += [(f"{of}.{name}", answer) for name, answer, _ in wrong]
     return found
 
 
@@ -41,7 +37,9 @@ def through_the_wall(answer: Any) -> Any:
 
 
 def test_every_exercise_is_a_task():
-    assert len(TASKS) == 34 and {t.points for t in TASKS.values()} <= {1, 2, 3}
+    text = "\n".join(cell.source for path in PATHS for cell in read(path).cells)
+    assert len(TASKS) == len(re.findall(r"(?m)^### Exercise ", text)) >= 34
+    assert {t.points for t in TASKS.values()} <= {1, 2, 3}
     assert set(hidden.VARIANTS) == set(TASKS) - WITHOUT_VARIANTS
 
 
@@ -53,6 +51,10 @@ def test_the_solution_passes_its_check_and_the_variants_of_any_seed(check: str):
     for seed in range(3):
         expected = [(case, task.solution()(*case)) for case in hidden.cases(check, seed)]
         assert hidden.fault(check, answer, values.loads(values.dumps(expected))) is None
+
+
+def test_every_exercise_has_wrong_answers_that_the_tests_know():
+    assert {check for check, _ in known_wrong()} == set(TASKS)
 
 
 @pytest.mark.parametrize(("check", "answer"), known_wrong())
