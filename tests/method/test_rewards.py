@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
 from thinktuning_lite.method.answers import extract_answer
-from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
+from thinktuning_lite.method.rewards import (
+    CoinReward,
+    behaviour_reward,
+    correctness_reward,
+    counted_steps_reward,
+    process_reward,
+)
 
 
 def test_correctness_reward_reads_strings_and_messages():
@@ -79,3 +86,35 @@ RULES = [
 def test_the_rules_of_the_reward(text, gold, read, reward):
     assert extract_answer(text) == read
     assert correctness_reward([text], [gold]) == [reward]
+
+
+SOUND, SLIP = r"23*4=92. 92+5=97. \boxed{97}", r"23*4=82. 82+5=87. \boxed{87}"
+GAMED = "1+0=1. " * 12 + r"\boxed{0}"
+
+
+def test_process_reward_pays_for_the_share_of_true_steps_and_counted_steps_for_their_number():
+    completions = [SOUND, SLIP, [{"role": "assistant", "content": SOUND}], r"\boxed{97}", GAMED]
+    assert process_reward(completions) == [1.0, 0.5, 1.0, 0.0, 1.0]
+    assert counted_steps_reward(completions) == [0.2, 0.1, 0.2, 0.0, 1.0]
+
+
+def test_step_rewards_log_what_tells_a_gamed_solution_from_a_sound_one():
+    for reward in (process_reward, counted_steps_reward):
+        for text, expected in ((SOUND, (2, 0, 1, 1)), (SLIP, (2, 0, 0.5, 0)), (GAMED, (12, 12, 1, 1))):
+            logged = {}
+            reward([text, text], log_metric=logged.__setitem__)
+            names = ("steps/equations", "steps/padding", "steps/hold", "steps/before_error")
+            assert logged == dict(zip(names, expected, strict=True))
+
+
+def test_coin_reward_knows_seed_step_and_row_only():
+    coin = CoinReward(3)
+
+    def thrown(reward, step, texts):
+        return reward(texts, answer=["1"] * len(texts), trainer_state=SimpleNamespace(global_step=step))
+
+    first = thrown(coin, 5, ["right"] * 400)
+    assert first == thrown(coin, 5, ["wrong"] * 400) == thrown(pickle.loads(pickle.dumps(coin)), 5, ["x"] * 400)
+    assert first != thrown(coin, 6, ["right"] * 400) and first != thrown(CoinReward(4), 5, ["right"] * 400)
+    assert set(first) == {0.0, 1.0} and 140 < sum(first) < 260  # 6 standard deviations
+    assert coin.__name__ == "coin_reward"

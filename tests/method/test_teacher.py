@@ -294,5 +294,21 @@ def test_the_quota_is_the_authors_in_their_run_and_in_the_main_job(size, fractio
 
 
 def test_unknown_selection_is_refused():
-    with pytest.raises(ValueError, match="'best'.*random, wrong, hardest"):
+    with pytest.raises(ValueError, match="'best'.*random, wrong, hardest, failed"):
         teacher.select_rollouts([True] * 4, 4, 0.5, random.Random(0), "best")
+
+
+def test_failed_selection_guides_only_groups_without_a_right_rollout():
+    correct = [False] * 4 + [True] + [False] * 3 + [False] * 4
+    for seed in range(20):
+        picks = teacher.select_rollouts([True] * 12, 4, 0.25, random.Random(seed), "failed", correct)
+        assert [i // 4 for i in picks] == [0, 2]
+
+
+def test_shuffled_teacher_gives_each_request_the_reply_to_another_question():
+    requests = [GuidanceRequest(q, f"attempt {i}", "self-critique") for i, q in enumerate("aabc")]
+    echo = teacher.ScriptedTeacher(lambda r: f"{r.question}: {r.response}")
+    replies = teacher.ShuffledTeacher(echo)(requests)
+    assert replies == ["b: attempt 2", "b: attempt 2", "c: attempt 3", "a: attempt 0"]
+    assert all(isinstance(r, teacher.NoReply) for r in teacher.ShuffledTeacher(echo)(requests[:2]))
+    assert teacher.ShuffledTeacher(echo)([]) == []

@@ -152,6 +152,18 @@ def test_malformed_feedback_is_counted_and_changes_nothing(build):
         assert "guidance/reward/guided" not in logged
 
 
+def test_what_a_reward_logs_is_of_the_rollouts_in_training_only(build, scripted_teacher):
+    def judged(completions, log_metric, log_extra, **kwargs):
+        log_metric("judged", len(completions))
+        log_extra("length", [len(c[-1]["content"]) for c in completions])
+        return [len(c[-1]["content"]) % 7 / 6 for c in completions]
+
+    trainer = build(scripted_teacher, reward=judged, guided_fraction=0.25, rollout_log_steps=1, max_steps=3)
+    trainer.train()
+    assert [logged["judged"] for logged in steps_logged(trainer)] == [4, 4, 4]
+    assert trainer._pending_extra_logs == {}
+
+
 def test_half_of_the_feedback_malformed(build):
     turn = iter(range(1000))
     trainer = build(ScriptedTeacher(lambda r: GUIDANCE if next(turn) % 2 else "no"), guided_fraction=0.5, max_steps=3)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.evaluation.statistics import proportion_interval
 from thinktuning_lite.method.answers import extract_boxed
+from thinktuning_lite.method.equations import equations
 from thinktuning_lite.method.grading import is_correct
 
 if TYPE_CHECKING:
@@ -151,7 +152,6 @@ def transitions(records: Sequence[Record]) -> dict[str, int]:
 
 # --- where errors come from ---------------------------------------------------------------------------------
 
-_EQUATION = re.compile(r"(?<![\d.])(\d+)\s*([-+*])\s*(\d+)\s*=\s*(-?\d+)(?!\d|\.\d)")
 _OPERATIONS = {"+": "sum", "-": "difference", "*": "product"}
 
 
@@ -163,11 +163,7 @@ def first_error(text: str, gold: str) -> str | None:
         return "no answer"
     if is_correct(answers[-1], gold):
         return None
-    for left, op, right, said in _EQUATION.findall(text):
-        a, b = int(left), int(right)
-        if {"+": a + b, "-": a - b, "*": a * b}[op] != int(said):
-            return _OPERATIONS[op]
-    return "setup"
+    return next((_OPERATIONS[e.op] for e in equations(text) if not e.holds), "setup")
 
 
 def first_errors(records: Sequence[Record]) -> dict[str, int]:

@@ -32,6 +32,7 @@ from thinktuning_lite.method.files import append_row, read_json, whole_lines, wr
 from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
 from thinktuning_lite.method.settings import ThinkTuningConfig
+from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 
@@ -86,18 +87,21 @@ def train_run(
     callbacks: tuple[TrainerCallback, ...] = (),
     bar: int | None = None,
     policy: PreTrainedModel | None = None,
+    teacher: Teacher | None = None,
+    trainer_class: type[ThinkTuningTrainer] = ThinkTuningTrainer,
 ) -> ThinkTuningTrainer:
     """Train the tiny student (or `policy`) in config.output_dir, or go on from the last checkpoint there.
 
-    `bar` is the row of the progress bar.
+    `bar` is the row of the progress bar; `teacher` stands in for the default one, the student's frozen copy.
     """
     folder = Path(config.output_dir)
     model, tokenizer = load_classroom()
-    trainer = ThinkTuningTrainer(
+    trainer = trainer_class(
         policy or model,
         reward_funcs,
         config,
         Dataset.from_list(sample.as_prompts(sample.load_tiny_set("train"))),
+        teacher=teacher,
         teacher_prompt=teacher_prompt,
         processing_class=tokenizer,
         callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],

@@ -20,6 +20,7 @@ from thinktuning_lite.method.movement import Movement
 from thinktuning_lite.method.sampling import sample, settings_of
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import (
+    Guidance,
     GuidanceRequest,
     NoReply,
     Teacher,
@@ -121,8 +122,7 @@ class GenerationSeam(GRPOTrainer):
                 counts["malformed"] += 1
                 examples.setdefault("malformed", reply)
                 continue
-            taught = encode_guidance(self._tokenizer, guidance.text)[: self.args.guidance_max_tokens]
-            ids, author = splice(kept[i][0], taught, self.eos_token_ids, self._room(prompt_ids[i]))
+            ids, author = self._spliced(kept[i][0], guidance, self._room(prompt_ids[i]))
             if not any(author):  # no room for guidance
                 continue
             self._replaced[i] = {"text": responses[i], "token_ids": list(completion_ids[i])}
@@ -163,6 +163,11 @@ class GenerationSeam(GRPOTrainer):
         return [
             r if isinstance(r, (str, NoReply)) else NoReply(f"a {type(r).__name__} in place of text") for r in replies
         ]
+
+    def _spliced(self, ids: list[int], guidance: Guidance, room: int) -> tuple[list[int], list[int]]:
+        """A rollout with the guidance behind it, at most `room` tokens: ids, and who wrote each (0 student, 1 teacher)."""
+        taught = encode_guidance(self._tokenizer, guidance.text)[: self.args.guidance_max_tokens]
+        return splice(ids, taught, self.eos_token_ids, room)
 
     def _room(self, prompt_ids: list[int]) -> int:
         """The longest that a guided completion may become, in tokens."""
@@ -259,6 +264,8 @@ class GenerationSeam(GRPOTrainer):
         said = texts if isinstance(completions[0], str) else [[{"role": "assistant", "content": t}] for t in texts]
         ids = [self._replaced[i]["token_ids"] for i in rows]
         rewards = super()._calculate_rewards([inputs[i] for i in rows], [prompts[i] for i in rows], said, ids)
+        self._pending_metrics.clear()  # what the reward functions logged of these belongs to no rollout in training
+        self._pending_extra_logs.clear()
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(1).tolist()
         return {i: self._replaced[i] | {"reward": r} for i, r in zip(rows, total, strict=True)}
 

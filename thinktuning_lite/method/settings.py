@@ -30,7 +30,7 @@ class ThinkTuningConfig(GRPOConfig):
     guided_fraction_end: float | None = field(default=None, metadata={"help": "... at the end of the guidance phase."})
     guidance_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
     guidance_steps: int | None = field(default=None, metadata={"help": "Guide only the first so many steps."})
-    guidance_selection: str = field(default="random", metadata={"help": "random, wrong or hardest."})
+    guidance_selection: str = field(default="random", metadata={"help": "random, wrong, hardest or failed."})
     guide_after_first_answer: bool = field(
         default=False, metadata={"help": "Cut the picked rollout after its first answer; guidance follows there."}
     )

@@ -110,7 +110,7 @@ def splice(
 # ---------------------------------------------------------------- whom to guide, and when
 
 SCHEDULES = ("constant", "linear", "cosine")
-SELECTIONS = ("random", "wrong", "hardest")
+SELECTIONS = ("random", "wrong", "hardest", "failed")
 
 
 def guided_fraction(step: int, total_steps: int, start: float, end: float, schedule: str = "constant") -> float:
@@ -141,7 +141,8 @@ def select_rollouts(
     A group's quota is `fraction` of it, rounded, at least 1 while the fraction is above 0. "random" draws it among the
     group's eligible rollouts whatever their correctness (the authors' choice); "wrong" among the eligible wrong ones;
     "hardest" pools the quotas and spends them on wrong rollouts of the groups with the fewest right ones first, at most
-    half of a group. Raises ValueError for an unknown selection.
+    half of a group; "failed" among groups without a right rollout only, as GHPO and Guide give their hints. Raises
+    ValueError for an unknown selection.
 
     The authors' code takes floor(fraction x eligible rollouts), at least 1. The two agree as long as fraction x group
     size is below 1.5: in their own run (0.1 of 5) and in the main job (1/8 of 8). Above it ours guides as many of a group
@@ -158,6 +159,8 @@ def select_rollouts(
     if selection == "hardest":
         limit = max(quota, group_size // 2)
         groups = sorted(groups, key=lambda g: sum(right[i] for i in g))
+    elif selection == "failed":
+        groups = [g for g in groups if not any(right[i] for i in g)]
     picks: list[int] = []
     for group in groups:
         pool = [i for i in group if eligible[i] and (selection == "random" or not right[i])]
@@ -198,3 +201,24 @@ class ScriptedTeacher:
 
     def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
         return [self.write(r) for r in requests]
+
+
+@dataclass
+class ShuffledTeacher:
+    """A control: each request gets the reply to another question's, well-formed and about something else.
+
+    `teacher` answers all requests, and each gets the answer of the next one that asks another question (NoReply when
+    all ask the same). What is learnt from it is form, length and the order of words, not the solution.
+    """
+
+    teacher: Teacher
+
+    def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
+        replies, n = self.teacher(requests), len(requests)
+
+        def other(i: int) -> str | NoReply:
+            following = (j % n for j in range(i + 1, i + n))
+            found = next((j for j in following if requests[j].question != requests[i].question), None)
+            return NoReply("no other question was asked with this one") if found is None else replies[found]
+
+        return [other(i) for i in range(n)]

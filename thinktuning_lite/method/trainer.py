@@ -48,7 +48,7 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         teacher_prompt: how that default teacher is asked; default the instruct prompt.
 
     The dataset needs a `prompt` column, the columns that the reward functions name, and `answer` for the selections
-    "wrong" and "hardest". The question shown to the teacher is the column `question` when there is one, else the last
+    other than "random". The question shown to the teacher is the column `question` when there is one, else the last
     user message; what a prompt put into the assistant's mouth is shown as the beginning of the response.
 
     Rollouts are sampled as `args` says (temperature, top_p, top_k, min_p, repetition_penalty); the checkpoint's own
