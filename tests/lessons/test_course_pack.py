@@ -43,13 +43,15 @@ def test_a_student_version_has_no_line_of_any_solution_and_keeps_stubs_and_check
 @each_notebook
 def test_an_instructor_version_has_each_solution_in_its_stubs_place(path: Path):
     notebook = read(path)
-    solved = pack.instructor_version(notebook)
+    solved = pack.instructor_version(notebook, path.stem)
     nbformat.validate(solved)
     codes = [tasks.solution_code(c) for c in notebook.cells if tasks.tagged(c, "solution")]
     assert [c.source for c in solved.cells if tasks.tagged(c, "exercise")] == codes
     assert not any("Solution</summary>" in cell.source for cell in solved.cells)
     explained = [c for c in solved.cells if tasks.tagged(c, "solution")]
     assert all("```" not in c.source and c.source for c in explained)
+    copied = [t for t in tasks.tasks_of(notebook, path.stem) if f"{t.module}.{t.check}" not in hidden.VARIANTS]
+    assert sum(pack.NO_VARIANT in c.source for c in explained) == len(copied)
 
 
 @each_notebook

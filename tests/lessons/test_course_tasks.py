@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 from reading import PATHS, read
 
 from thinktuning_lite.lessons.course import hidden, slices, tasks, values
-from thinktuning_lite.method.prompts import INSTRUCT_PROMPT
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 
 TASKS = {f"{task.module}.{task.check}": task for task in tasks.read_tasks(tasks.notebook_paths())}
-WITHOUT_VARIANTS = {"grpo.diagnosis", "shaping.clamp", "guidance.fifth_behaviour"}
+VALUES = {name for name, task in TASKS.items() if not callable(task.solution())}  # nothing to call with other numbers
 
 
 def known_wrong() -> list[tuple[str, Any]]:
@@ -40,7 +41,7 @@ def test_every_exercise_is_a_task():
     text = "\n".join(cell.source for path in PATHS for cell in read(path).cells)
     assert len(TASKS) == len(re.findall(r"(?m)^### Exercise ", text)) >= 34
     assert {t.points for t in TASKS.values()} <= {1, 2, 3}
-    assert set(hidden.VARIANTS) == set(TASKS) - WITHOUT_VARIANTS
+    assert set(hidden.VARIANTS) == set(TASKS) - VALUES and VALUES == {"grpo.diagnosis", "shaping.clamp"}
 
 
 @pytest.mark.parametrize("check", TASKS)
@@ -78,6 +79,24 @@ def test_variants_differ_by_seed_and_catch_what_is_written_in(check: str):
     expected = [(case, right(*case)) for case in hidden.cases(check, 5)]
     assert hidden.fault(check, written_in, expected)
     assert repr(hidden.cases(check, 5)) != repr(hidden.cases(check, 6))
+
+
+def test_a_fifth_behaviour_is_added_to_the_prompt_that_is_given_wherever_it_stands():
+    check, solution = "guidance.fifth_behaviour", TASKS["guidance.fifth_behaviour"].solution()
+    expected = [(case, solution(*case)) for case in hidden.cases(check, 8)]
+
+    def first(prompt: TeacherPrompt) -> TeacherPrompt:
+        return replace(prompt, behaviours=(solution(prompt).behaviours[-1], *prompt.behaviours))
+
+    def of_its_own(prompt: TeacherPrompt) -> TeacherPrompt:
+        return solution(INSTRUCT_PROMPT)
+
+    def alone(prompt: TeacherPrompt) -> TeacherPrompt:
+        kept = prompt.behaviours if prompt == INSTRUCT_PROMPT else ()
+        return replace(prompt, behaviours=(*kept, solution(prompt).behaviours[-1]))
+
+    assert [TASKS[check].judge(answer).passed for answer in (first, of_its_own, alone)] == [True] * 3
+    assert [bool(hidden.fault(check, answer, expected)) for answer in (first, of_its_own, alone)] == [False, True, True]
 
 
 @pytest.mark.parametrize(

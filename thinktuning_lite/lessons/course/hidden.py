@@ -1,7 +1,7 @@
 """Hidden variants: each exercise asked again with other numbers, held against the lecturer's own answer.
 
-No expected value is written here: `right` comes from the solution in the notebook. Two exercises ask for facts that the
-notebook shows (`diagnosis`, `clamp`) and one for a prompt of the reader's own (`fifth_behaviour`); they have no variant.
+No expected value is written here: `right` comes from the solution in the notebook. An exercise whose answer is a value,
+not a function, has no variant: there is nothing to call with other numbers. Two are so, `diagnosis` and `clamp`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 
 Arguments = tuple[Any, ...]
 
@@ -83,6 +85,20 @@ def _clip(rng: random.Random) -> Arguments:
 def _token(rng: random.Random) -> Arguments:
     lengths = [rng.randint(2, 60) for _ in range(rng.randint(2, 6))]
     return rng.choice(lengths), lengths, rng.choice(["grpo", "dapo", "dr_grpo"]), rng.choice([64, 100])
+
+
+def _other_prompt(rng: random.Random) -> Arguments:
+    known = rng.sample(INSTRUCT_PROMPT.behaviours, rng.randint(1, 3))
+    line = f"\nAnswer in {rng.randint(20, 200)} words, by {{behaviour}}: {{instruction}}."
+    return (replace(INSTRUCT_PROMPT, behaviours=tuple(known), behaviour_line=line),)
+
+
+def _one_more(arguments: Arguments, said: Any, right: Any) -> bool:
+    """The given prompt, which knows one behaviour more: the reader's own, so `right` is not asked."""
+    [given] = arguments
+    if not isinstance(said, TeacherPrompt) or replace(said, behaviours=given.behaviours) != given:
+        return False
+    return len(said.behaviours) == len(given.behaviours) + 1 and set(given.behaviours) < set(said.behaviours)
 
 
 def _policies(rng: random.Random) -> Arguments:
@@ -163,6 +179,7 @@ VARIANTS: dict[str, Variants] = {
     "guidance.computed_tokens": Variants(
         lambda r: ([r.randint(3, 99) for _ in range(r.randint(3, 11))], r.randint(2, 4))
     ),
+    "guidance.fifth_behaviour": Variants(_other_prompt, _one_more),
     "shaping.importance_weighted": Variants(_policies),
     "shaping.luffy_gradient": Variants(lambda r: (10 ** r.uniform(-5, 0), r.choice([0.05, 0.1, 0.3]))),
     "shaping.largest_weight": Variants(lambda r: (-r.uniform(0.1, 7), r.choice([0.01, 0.02, 0.1]))),

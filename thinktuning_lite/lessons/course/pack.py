@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning_lite.lessons import stamp
-from thinktuning_lite.lessons.course import grading, otter, slices
+from thinktuning_lite.lessons.course import grading, hidden, otter, slices
 from thinktuning_lite.lessons.course.tasks import (
     SOLUTION,
     Task,
@@ -29,6 +29,10 @@ HAND_IN = """\
 from thinktuning_lite.lessons.course.hand_in import hand_in
 
 hand_in("your name")  # save the notebook first"""
+NO_VARIANT = (
+    "*Graded by the visible check alone, and so easily copied: the answer is what the notebook shows, no function that "
+    "other numbers could be put to.*"
+)
 
 
 def student_version(notebook: NotebookNode, stem: str) -> NotebookNode:
@@ -65,15 +69,17 @@ def _let_otter_skip(kept: NotebookNode, notebook: NotebookNode, tasks: Sequence[
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), otter.IGNORE]
 
 
-def instructor_version(notebook: NotebookNode) -> NotebookNode:
+def instructor_version(notebook: NotebookNode, stem: str) -> NotebookNode:
     """A copy with each solution in the place of its stub, and what was said beside it as text."""
+    tasks = tasks_of(notebook, stem)
     solved = copy.deepcopy(notebook)
     solutions = [cell for cell in solved.cells if tagged(cell, "solution")]
     stubs = [cell for cell in solved.cells if tagged(cell, "exercise")]
-    for stub, solution in zip(stubs, solutions, strict=True):
+    for task, stub, solution in zip(tasks, stubs, solutions, strict=True):
         stub.source = solution_code(solution)
         said = SOLUTION.fullmatch(solution.source)
-        solution.source = "\n\n".join(part.strip() for part in (said[1], said[3]) if part.strip())
+        alone = "" if f"{task.module}.{task.check}" in hidden.VARIANTS else NO_VARIANT
+        solution.source = "\n\n".join(part.strip() for part in (said[1], said[3], alone) if part.strip())
     for cell in solved.cells:
         if cell.cell_type == "code" and (tagged(cell, "exercise") or tagged(cell, "exercise-check")):
             cell.outputs, cell.execution_count = [], None
@@ -94,7 +100,10 @@ def write_course(out: Path, names: Sequence[str], seed: int, execute: bool = Fal
     repo = stamp.stamped_repo(notebooks.values())
     written = []
     for path, notebook in notebooks.items():
-        versions = {"student": student_version(notebook, path.stem), "instructor": instructor_version(notebook)}
+        versions = {
+            "student": student_version(notebook, path.stem),
+            "instructor": instructor_version(notebook, path.stem),
+        }
         for folder, version in versions.items():
             written.append(out / folder / path.name)
             written[-1].parent.mkdir(parents=True, exist_ok=True)
