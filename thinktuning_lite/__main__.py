@@ -37,6 +37,11 @@ COMMANDS = {
     ),
     "table": Command("experiments.table", "twelve methods on three test sets, with intervals", commands.table_parser),
     "quote": Command("experiments.movie_quote", "the movie-quote experiment and its controls", commands.quote_parser),
+    "beyond": Command(
+        "experiments.beyond",
+        "the paper's future work, its limits and its relatives, as one grid",
+        commands.beyond_parser,
+    ),
     "inspect": Command(
         "experiments.inspect", "every token of a run's rollouts, as a page in the browser", commands.inspect_parser
     ),

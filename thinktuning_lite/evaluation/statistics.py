@@ -90,6 +90,11 @@ class Difference:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def points(self) -> str:
+        """In percentage points, with the interval: `+1.5 [-0.5, +3.5]`."""
+        return f"{100 * self.estimate:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
 
 def paired_bootstrap(
     a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE, resamples: int = 9999, seed: int = 0
@@ -152,6 +157,11 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENC
     return Difference(
         float(mean), float(mean - half), float(mean + half), float(2 * stats.t.sf(abs(mean) / error, freedom))
     )
+
+
+def compared(a: ArrayLike, b: ArrayLike) -> Difference:
+    """a - b of (seeds, questions) arrays: `crossed_difference`, or of a single seed `paired_bootstrap`."""
+    return crossed_difference(a, b) if len(np.atleast_2d(a)) > 1 else paired_bootstrap(a, b)
 
 
 def _paired(a: ArrayLike, b: ArrayLike) -> np.ndarray:

@@ -24,6 +24,7 @@ METHODS = (
 QUOTE_ARMS = (
     "a-grpo", "b-intended", "c-released", "d-luffy", "e-plain", "f-unrewarded", "g-unshown", "i-whole", "h-unlearn",
 )  # fmt: skip
+BEYOND_ARMS = ("grpo", "released", "intended")
 MODELS = ("smol",)
 PRESETS = ("tiny", "smol", "t4", "24gb", "80gb", "80gb-full", "paper")
 CARDS = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB", "H100 80 GB", "H200 141 GB")
@@ -85,6 +86,24 @@ Interrupted, the same command goes on where it was.""")  # fmt: skip
     parser.add_argument("--arms", nargs="+", choices=QUOTE_ARMS, metavar="ARM", help=f"of: {', '.join(QUOTE_ARMS)}")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1 2)")
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each arm (48)")
+    return parser
+
+
+def beyond_parser() -> Parser:
+    parser = _parser("beyond", """\
+Beyond the paper: its future work, its limits and its relatives, as arms of one grid, with differences to GRPO.
+
+takes   about 45 seconds a run on one CPU core, so two minutes for three seeds of an arm on two cores
+writes  runs/<name>/: one folder a run (metrics.jsonl, checkpoints, result.json), results.json, table.md
+
+Interrupted, the same command goes on where it was. Other --arms join those that are there; the table shows every arm whose
+seeds are all done.""")  # fmt: skip
+    add_run_options(parser, "beyond")
+    parser.add_argument("--arms", nargs="+", choices=BEYOND_ARMS, metavar="ARM", help=f"of: {', '.join(BEYOND_ARMS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1 2)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each run (32)")
+    parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=f"to evaluate on, of: {', '.join(SETS)}")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each set only")
     return parser
 
 

@@ -38,6 +38,11 @@ class RunPlan:
     def folder(self) -> Path:
         return runs_folder() / self.name
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that the plan asks for was done before."""
+        return (self.folder / "results.json").exists()
+
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(self.__dict__))
 

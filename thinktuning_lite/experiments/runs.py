@@ -89,10 +89,12 @@ def train_run(
     policy: PreTrainedModel | None = None,
     teacher: Teacher | None = None,
     trainer_class: type[ThinkTuningTrainer] = ThinkTuningTrainer,
+    **more: Any,
 ) -> ThinkTuningTrainer:
     """Train the tiny student (or `policy`) in config.output_dir, or go on from the last checkpoint there.
 
-    `bar` is the row of the progress bar; `teacher` stands in for the default one, the student's frozen copy.
+    `bar` is the row of the progress bar; `teacher` stands in for the default one, the student's frozen copy; `more` goes to
+    the trainer.
     """
     folder = Path(config.output_dir)
     model, tokenizer = load_classroom()
@@ -105,6 +107,7 @@ def train_run(
         teacher_prompt=teacher_prompt,
         processing_class=tokenizer,
         callbacks=[MetricsLog(folder / "metrics.jsonl", label, bar), *callbacks],
+        **more,
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl and the progress bar say it
     with held(folder):
@@ -160,7 +163,7 @@ def quiet() -> None:
 SAVED = ("config.json", "environment.json", "results.json", "table.md", "curves.png", "advantages.png")
 SAVED_METRICS = re.compile(
     r"step|reward|frac_reward_zero_std|completions/mean_length|grad_norm|step_time|rewards/.*/mean"
-    r"|guidance/(fraction|format_failures|reward/.*)"
+    r"|guidance/(fraction|format_failures|failures|teacher_tokens|generated_tokens|all_wrong|reward/.*|behaviour/.*)"
 )
 
 
@@ -223,7 +226,7 @@ def claim(plan: RunPlan, fresh: bool = False) -> None:
             f"{json.dumps(plan.as_dict())}\nGive another --name, the same options, or --fresh to delete that run."
         )
     write_json(config, plan.as_dict())
-    if (plan.folder / "results.json").exists():  # complete: nothing will run
+    if plan.complete:  # nothing will run
         return
     path, found = plan.folder / "environment.json", environment()
     earlier = read_json(path)["commit"] if path.exists() else found["commit"]

@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     plan = parser.plan(Plan, options)
     quiet()
     with claimed(plan, fresh):
-        done = (plan.folder / "results.json").exists()
+        done = plan.complete
         run(plan)
         _report(plan)
         if save:

@@ -177,14 +177,11 @@ def lines(results: Sequence[dict], reference: str = REFERENCE) -> list[Line]:
     tasks = list(results[0]["tasks"])
     pairs = [(t, m) for t in tasks for m in methods if reference in methods and m != reference]
     differences = {
-        (t, m): _difference(correct_matrix(results, m, t), correct_matrix(results, reference, t)) for t, m in pairs
+        (t, m): statistics.compared(correct_matrix(results, m, t), correct_matrix(results, reference, t))
+        for t, m in pairs
     }
     adjusted = dict(zip(differences, statistics.holm([d.p_value for d in differences.values()]), strict=True))
     return [_line(results, m, t, differences.get((t, m)), adjusted.get((t, m))) for t in tasks for m in methods]
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> statistics.Difference:
-    return statistics.crossed_difference(a, b) if len(a) > 1 else statistics.paired_bootstrap(a, b)
 
 
 def _line(
@@ -235,7 +232,7 @@ def markdown(rows: Sequence[Line], plan: Plan) -> str:
     out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for r in rows:
         d = r.difference
-        gap = f"{100 * d.estimate:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" if d else "–"
+        gap = d.points if d else "–"
         cells = (
             r.task.removeprefix("tt_tiny_"),
             r.method,

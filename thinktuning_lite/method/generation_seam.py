@@ -20,6 +20,8 @@ from thinktuning_lite.method.movement import Movement
 from thinktuning_lite.method.sampling import sample, settings_of
 from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import (
+    BehaviourPolicy,
+    FractionPolicy,
     Guidance,
     GuidanceRequest,
     NoReply,
@@ -48,6 +50,8 @@ class GenerationSeam(GRPOTrainer):
     movement: Movement
     positions: int | None
     _should_log_rollouts: Callable[[], bool]  # the loss seam's
+    fraction_policy: FractionPolicy | None
+    behaviour_policy: BehaviourPolicy | None
     _inputs: list[dict]
     _teacher_mask: list[list[int]]
 
@@ -57,7 +61,8 @@ class GenerationSeam(GRPOTrainer):
             completion_ids, logprobs = self._sampled(
                 prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
             )
-        self._teacher_mask, self._replaced = [[0] * len(ids) for ids in completion_ids], {}
+        self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
+        self._replaced, self._shown = {}, {}
         fraction = self.guided_fraction_now()
         if training and fraction > 0:
             with self.training_log.timed("teach", training):
@@ -95,6 +100,8 @@ class GenerationSeam(GRPOTrainer):
 
     def guided_fraction_now(self) -> float:
         """The fraction of each group that is guided at the present step (0 when guidance is off)."""
+        if self.fraction_policy is not None:
+            return self.fraction_policy(self.state.global_step, self.state.log_history)
         a = self.args
         total = self.state.max_steps if a.guidance_steps is None else a.guidance_steps
         end = a.guided_fraction if a.guided_fraction_end is None else a.guided_fraction_end
@@ -104,15 +111,17 @@ class GenerationSeam(GRPOTrainer):
         self, prompt_ids: list[list[int]], completion_ids: list[list[int]], logprobs: list | None, fraction: float
     ):
         """Splice guidance into the picked rollouts; a reply that is malformed or missing leaves its rollout as it was."""
-        self._replaced = {}
+        self._replaced, self._shown = {}, {}
         responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         picks, rng = self._pick(completion_ids, responses, fraction)
         kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
         requests = [self._request(self._inputs[i], text, rng) for i, (_, text) in kept.items()]
+        written = getattr(self.teacher, "generated_tokens", 0)
         replies = self._replies(requests)
-        completion_ids, counts = list(completion_ids), Counter(asked=len(picks))
+        written = getattr(self.teacher, "generated_tokens", 0) - written
+        completion_ids, counts = list(completion_ids), Counter(asked=len(picks), written=written)
         examples: dict[str, str] = {}
-        for i, reply in zip(picks, replies, strict=True):
+        for i, request, reply in zip(picks, requests, replies, strict=True):
             if isinstance(reply, NoReply):
                 counts["unanswered"] += 1
                 examples.setdefault("unanswered", reply.reason)
@@ -127,6 +136,8 @@ class GenerationSeam(GRPOTrainer):
                 continue
             self._replaced[i] = {"text": responses[i], "token_ids": list(completion_ids[i])}
             completion_ids[i], self._teacher_mask[i] = ids, author
+            if request.behaviour is not None:
+                self._shown[i] = request.behaviour
             counts.update(guided=1, tokens=sum(author))
             if logprobs is not None:  # the sampler has none for taught tokens; NaN means a correction of 1 to TRL
                 logprobs[i] = logprobs[i][: len(ids) - sum(author)] + [None] * sum(author)
@@ -146,7 +157,10 @@ class GenerationSeam(GRPOTrainer):
 
     def _request(self, row: dict, response: str, rng: random.Random) -> GuidanceRequest:
         behaviours = self.args.behaviours
-        behaviour = None if behaviours is None else rng.choice(behaviours)
+        if self.behaviour_policy is not None:
+            behaviour = self.behaviour_policy(self.state.log_history, rng)
+        else:
+            behaviour = None if behaviours is None else rng.choice(behaviours)
         return GuidanceRequest(question_of(row), prefill_of(row) + response, behaviour)
 
     def _replies(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
@@ -191,14 +205,18 @@ class GenerationSeam(GRPOTrainer):
         return [is_correct(extract_answer(r), str(x["answer"])) for r, x in zip(responses, self._inputs, strict=True)]
 
     def _count_guidance(self, rollouts: int, counts: Counter, examples: dict[str, str]) -> None:
-        names = ("asked", "malformed", "unanswered", "guided", "tokens")
+        names = ("asked", "malformed", "unanswered", "guided", "tokens", "written")
         local = torch.tensor([rollouts, *(counts[n] for n in names)], device=self.accelerator.device)
-        rollouts, asked, malformed, unanswered, guided, tokens = self.accelerator.reduce(local.float(), "sum").tolist()
+        rollouts, asked, malformed, unanswered, guided, tokens, written = self.accelerator.reduce(
+            local.float(), "sum"
+        ).tolist()
         metrics = self._metrics["train"]
         metrics["guidance/fraction"].append(guided / rollouts)
         metrics["guidance/format_failures"].append(malformed / asked if asked else 0.0)
         metrics["guidance/failures"].append(unanswered / asked if asked else 0.0)
         metrics["guidance/teacher_tokens"].append(tokens / guided if guided else 0.0)
+        if hasattr(self.teacher, "generated_tokens"):  # tags and malformed replies included, of a whole generation
+            metrics["guidance/generated_tokens"].append(written)
         self.watch.saw_replies(int(asked), int(malformed), int(unanswered), examples)
 
     # ------------------------------------------------------------ rewards, and what goes along with the batch
@@ -237,6 +255,9 @@ class GenerationSeam(GRPOTrainer):
         """Keep what the rollout log needs, and log reward and advantage by who finished the response."""
         self.movement.signal |= bool(output["advantages"].any())
         self.training_log.add_rewards(self._rewards, output)
+        if self.args.guides:
+            self.training_log.add_groups(self._rewards, output["teacher_mask"].any(1), self.num_generations)
+            self.training_log.add_behaviours(self._shown, output["advantages"])
         # Several generations may serve one optimizer step: their groups are numbered through.
         earlier = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation * len(inputs)
         ids = self._scored[2]

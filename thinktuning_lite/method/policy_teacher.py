@@ -24,7 +24,8 @@ class PolicyTeacher:
     as in TRL (`{"enable_thinking": False}`). What all prompts of a batch begin with (system prompt, exemplars) is read
     once. Control tokens that a question or a response spells are encoded as text. A request whose prompt has more than
     `max_prompt_length` tokens is not answered (NoReply). With `keeps_form` no reply leaves the form, and each is closed
-    within `max_new_tokens` (`form.Form`, which also says what it needs and raises).
+    within `max_new_tokens` (`form.Form`, which also says what it needs and raises). `generated_tokens` counts all that it
+    ever wrote.
 
     A template that refuses or drops the system role gets it folded into the first user turn. Raises ValueError when it
     cannot carry the prompt even so, when there is no chat template or no EOS, when a PEFT model comes without
@@ -58,6 +59,7 @@ class PolicyTeacher:
         self.max_new_tokens, self.batch_size, self.use_adapter = max_new_tokens, batch_size, use_adapter
         self.chat_template_kwargs = chat_template_kwargs or {}
         self.max_prompt_length = max_prompt_length
+        self.generated_tokens = 0
         self.form: Form | None = None
         if keeps_form:
             vocabulary = model.config.get_text_config().vocab_size
@@ -95,6 +97,7 @@ class PolicyTeacher:
             prefix=shared_prefix(prompts),
             constraint=self.form(len(prompts)) if self.form else None,
         )
+        self.generated_tokens += sum(map(len, ids))
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def _too_long(self, tokens: int) -> NoReply | None:

@@ -111,6 +111,10 @@ def splice(
 
 SCHEDULES = ("constant", "linear", "cosine")
 SELECTIONS = ("random", "wrong", "hardest", "failed")
+# The log so far (`state.log_history`, a dict a logged step) is all that a policy may remember, so that a resumed run, which
+# has that log back, goes on as one that was never stopped. With logging_steps above 1 it sees the log that much later.
+FractionPolicy = Callable[[int, Sequence[dict]], float]  # (step from 0, log) -> fraction of each group to guide
+BehaviourPolicy = Callable[[Sequence[dict], random.Random], str]  # (log, random numbers) -> behaviour to ask for
 
 
 def guided_fraction(step: int, total_steps: int, start: float, end: float, schedule: str = "constant") -> float:

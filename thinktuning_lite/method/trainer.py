@@ -32,7 +32,7 @@ from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rollouts import RolloutLog
 from thinktuning_lite.method.sampling import without_habits
 from thinktuning_lite.method.settings import ThinkTuningConfig
-from thinktuning_lite.method.teacher import Teacher
+from thinktuning_lite.method.teacher import BehaviourPolicy, FractionPolicy, Teacher
 from thinktuning_lite.method.training_log import TrainingLog
 from thinktuning_lite.method.watch import RunComplete, Watch
 
@@ -46,6 +46,9 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         teacher: who comments; default the frozen initial policy (the adapter's base with PEFT, a frozen copy
             otherwise) asked with `teacher_prompt`. See `teacher.py` for the others.
         teacher_prompt: how that default teacher is asked; default the instruct prompt.
+        fraction_policy: the guided fraction from the log so far, in place of the config's schedule (whose `guided_fraction`
+            must be above 0, or nothing is guided at all). See `teacher.py` for both policies.
+        behaviour_policy: which of the config's `behaviours` to ask for, in place of even draws.
 
     The dataset needs a `prompt` column, the columns that the reward functions name, and `answer` for the selections
     other than "random". The question shown to the teacher is the column `question` when there is one, else the last
@@ -67,11 +70,14 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         *,
         teacher: Teacher | None = None,
         teacher_prompt: TeacherPrompt = INSTRUCT_PROMPT,
+        fraction_policy: FractionPolicy | None = None,
+        behaviour_policy: BehaviourPolicy | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
         check_inputs(model, train_dataset, args, processing_class, kwargs | {"teacher": teacher})
-        self.training_log, self.watch, self.movement = TrainingLog(), Watch(), Movement()
+        self.training_log, self.watch, self.movement = TrainingLog(args.behaviours), Watch(), Movement()
+        self.fraction_policy, self.behaviour_policy = fraction_policy, behaviour_policy
         try:
             super().__init__(model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs)
         except OSError as error:  # offline, transformers' own message does not say which model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ _SUMS = (
     *(f"{q}/{who}" for q in ("reward", "advantage") for who in ("guided", "own")),
     *(f"{q}/{who}" for q in ("probability", "weight") for who in ("teacher", "own")),
     "loss_share/teacher",
+    "all_wrong",  # the groups none of whose own rollouts earned anything
 )
 
 
@@ -26,10 +27,11 @@ class TrainingLog:
     """Collects between two logged steps; one per process.
 
     `rows` has one dict per row of the latest generation (question, text, reward, group): what a Rollout needs and the
-    tensors of a micro-batch, which name their rows by index, do not hold.
+    tensors of a micro-batch, which name their rows by index, do not hold. `behaviours` are those that guidance may show.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, behaviours: Sequence[str] | None = None) -> None:
+        self._names = _SUMS + tuple(f"behaviour/{b}/{what}" for b in behaviours or () for what in ("guided", "helped"))
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._seconds: dict[str, dict[str, float]] = {m: defaultdict(float) for m in ("train", "eval")}
@@ -55,9 +57,9 @@ class TrainingLog:
     def flush_sums(self, accelerator: Any) -> dict[str, float]:
         """The guidance metrics since the last call, gathered from all processes, which must all call this."""
         # Gathered here, where all processes meet: inside the loss only some may hold guided rows.
-        sums = torch.tensor([self._sums[name] for name in _SUMS], device=accelerator.device)
+        sums = torch.tensor([self._sums[name] for name in self._names], device=accelerator.device)
         totals = accelerator.reduce(sums, "sum").tolist()
-        metrics = {f"guidance/{name}": total / n for name, (total, n) in zip(_SUMS, totals, strict=True) if n > 0}
+        metrics = {f"guidance/{name}": total / n for name, (total, n) in zip(self._names, totals, strict=True) if n > 0}
         self._sums.clear()
         return metrics
 
@@ -72,6 +74,21 @@ class TrainingLog:
         for who, rows in (("guided", guided & judged), ("own", ~guided & judged)):
             for name, values in (("reward", rewards), ("advantage", output["advantages"])):
                 self.add(f"{name}/{who}", values[rows].sum().item(), int(rows.sum()))
+
+    def add_groups(self, rewards: torch.Tensor, guided: torch.Tensor, group_size: int) -> None:
+        """Which groups' own rollouts all earned nothing; `rewards` and `guided` (rows,), groups contiguous and whole."""
+        earned = rewards.nan_to_num().masked_fill(guided, 0.0).view(-1, group_size)
+        self.add("all_wrong", int((earned <= 0).all(1).sum()), len(earned))
+
+    def add_behaviours(self, shown: Mapping[int, str], advantages: torch.Tensor) -> None:
+        """How many rollouts of a generation show each behaviour, and in how many of them it earned an advantage above 0.
+
+        `shown` names the behaviour of each guided row; `advantages` (rows,).
+        """
+        for row, behaviour in shown.items():
+            self.add(f"behaviour/{behaviour}/helped", float(advantages[row] > 0), 1)
+        for behaviour, n in Counter(shown.values()).items():
+            self.add(f"behaviour/{behaviour}/guided", n, 1)
 
     def add_tokens(self, args: ThinkTuningConfig, inputs: dict, advantages: torch.Tensor, shaped: torch.Tensor) -> None:
         """Probability, weight and share of the loss by who wrote the token; the weights stay in inputs["weights"]."""
