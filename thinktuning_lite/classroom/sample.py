@@ -11,6 +11,7 @@ import torch
 
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.method.answers import extract_answer
+from thinktuning_lite.method.calculator import Calculator
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.sampling import eos_ids_of, sample, suppressed_ids
 
@@ -46,10 +47,11 @@ def respond(
     max_new_tokens: int = 240,
     seed: int = 0,
     batch_size: int = 128,
+    tool: Calculator | None = None,
 ) -> list[list[int]]:
     """One response to each question as completion ids, cut after the first EOS; temperature 0 is greedy.
 
-    The tokens that the checkpoint suppresses stay suppressed. Reseeds torch's generator with `seed`, so that the same
+    The tokens that the checkpoint suppresses stay suppressed. With `tool` the model writes with that calculator. Reseeds torch's generator with `seed`, so that the same
     call gives the same responses.
     """
     template = dict(add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -58,14 +60,16 @@ def respond(
     torch.manual_seed(seed)
     out: list[list[int]] = []
     for i in range(0, len(prompts), batch_size):
+        batch = prompts[i : i + batch_size]
         out += sample(
             model,
-            prompts[i : i + batch_size],
+            batch,
             max_new_tokens=max_new_tokens,
             eos_ids=eos_ids_of(model, tokenizer),
             pad_id=pad_id,
             temperature=temperature,
             suppress_ids=suppressed_ids(model),
+            constraint=tool(len(batch)) if tool else None,
         )
     return out
 

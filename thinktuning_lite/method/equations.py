@@ -64,3 +64,18 @@ def padding(text: str) -> int:
     """
     found = equations(text)
     return sum(e.trivial or e in found[:i] for i, e in enumerate(found))
+
+
+_ASKED = re.compile(_EQUATION.pattern.split(r"\s*=")[0] + r"(\s*)=$")
+
+
+def next_result(text: str) -> str | None:
+    """What comes next in a text that ends with an equation's `=` (`... 23*4=`): the result as it would be written there.
+
+    None for any other text. White space stands behind the `=` when it stands before it.
+    """
+    found = _ASKED.search(text)
+    if found is None:
+        return None
+    left, op, right, space = found.groups()
+    return space + str(calculate(int(left), op, int(right)))

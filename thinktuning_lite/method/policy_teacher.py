@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from thinktuning_lite.method.calculator import Calculator
 from thinktuning_lite.method.form import Form
 from thinktuning_lite.method.inputs import position_limit
 from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt, fold_system
@@ -24,8 +25,8 @@ class PolicyTeacher:
     as in TRL (`{"enable_thinking": False}`). What all prompts of a batch begin with (system prompt, exemplars) is read
     once. Control tokens that a question or a response spells are encoded as text. A request whose prompt has more than
     `max_prompt_length` tokens is not answered (NoReply). With `keeps_form` no reply leaves the form, and each is closed
-    within `max_new_tokens` (`form.Form`, which also says what it needs and raises). `generated_tokens` counts all that it
-    ever wrote.
+    within `max_new_tokens` (`form.Form`, which also says what it needs and raises). With `calculator` it calls one while it
+    writes: its equations are worked out for it (`calculator.Calculator`). `generated_tokens` counts all that it ever wrote.
 
     A template that refuses or drops the system role gets it folded into the first user turn. Raises ValueError when it
     cannot carry the prompt even so, when there is no chat template or no EOS, when a PEFT model comes without
@@ -45,6 +46,7 @@ class PolicyTeacher:
         chat_template_kwargs: dict[str, Any] | None = None,
         max_prompt_length: int | None = None,
         keeps_form: bool = False,
+        calculator: bool = False,
     ) -> None:
         if tokenizer.chat_template is None:
             raise ValueError("the teacher's tokenizer has no chat template; use an instruct model, or set one")
@@ -61,6 +63,9 @@ class PolicyTeacher:
         self.max_prompt_length = max_prompt_length
         self.generated_tokens = 0
         self.form: Form | None = None
+        self.calculator = Calculator(tokenizer) if calculator else None
+        if keeps_form and calculator:
+            raise ValueError("keeps_form and calculator both say what may come next, and only one can: choose one")
         if keeps_form:
             vocabulary = model.config.get_text_config().vocab_size
             self.form = Form(tokenizer, vocabulary, eos_ids_of(model, tokenizer), max_new_tokens)
@@ -87,6 +92,7 @@ class PolicyTeacher:
         return replies
 
     def _answer(self, prompts: list[list[int]]) -> list[str]:
+        constrain = self.form or self.calculator
         ids = sample(
             self.model,
             prompts,
@@ -95,7 +101,7 @@ class PolicyTeacher:
             eos_ids=eos_ids_of(self.model, self.tokenizer),
             pad_id=self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id,
             prefix=shared_prefix(prompts),
-            constraint=self.form(len(prompts)) if self.form else None,
+            constraint=constrain(len(prompts)) if constrain else None,
         )
         self.generated_tokens += sum(map(len, ids))
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
