@@ -217,6 +217,10 @@ class ShuffledTeacher:
 
     teacher: Teacher
 
+    @property
+    def generated_tokens(self) -> int:
+        return getattr(self.teacher, "generated_tokens", 0)
+
     def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
         replies, n = self.teacher(requests), len(requests)
 
