@@ -6,6 +6,7 @@ seeds they are (seeds, questions), every seed on the same questions. scipy and s
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,13 @@ def _paired(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the same order (statsmodels): each may be read at the level as if it were alone."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    if not len(p_values):
+        return []
+    gc.freeze()  # multipletests collects garbage at each call: half a second beside torch, unless nothing is looked at
+    try:
+        return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    finally:
+        gc.unfreeze()
 
 
 def verdict(difference: Difference, adjusted_p: float | None = None, level: float = 1 - CONFIDENCE) -> str:
