@@ -177,13 +177,15 @@ def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., ThinkTunin
 
     def make(
         teacher: Any = None, train_dataset: Any = dataset, model: Any = None, tok: Any = tokenizer,
-        reward: Any = length_reward, peft_config: Any = None, eval_dataset: Any = None, **overrides: Any,
+        reward: Any = length_reward, peft_config: Any = None, eval_dataset: Any = None, fraction_policy: Any = None,
+        behaviour_policy: Any = None, **overrides: Any,
     ) -> ThinkTuningTrainer:  # fmt: skip
         args = ThinkTuningConfig(**settings(**overrides))
         policy = LlamaForCausalLM.from_pretrained(tiny_folder) if model is None else model
         return ThinkTuningTrainer(
             policy, reward, args, train_dataset, teacher=teacher, teacher_prompt=TINY_PROMPT,
-            processing_class=tok, peft_config=peft_config, eval_dataset=eval_dataset,
+            processing_class=tok, peft_config=peft_config, eval_dataset=eval_dataset, fraction_policy=fraction_policy,
+            behaviour_policy=behaviour_policy,
         )  # fmt: skip
 
     return make

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning_lite.classroom.load import load_classroom
-from thinktuning_lite.classroom.settings import TEACHER_TOKENS
 from thinktuning_lite.experiments import runs, side_by_side
+from thinktuning_lite.experiments.beyond_policies import SCHEDULES, thompson, within_budget
+from thinktuning_lite.experiments.beyond_teachers import (
+    Agreement,
+    HintFirst,
+    SecondReader,
+    WrongTeacher,
+    tiny_teacher,
+    weak_teacher,
+)
 from thinktuning_lite.experiments.folders import RunPlan
-from thinktuning_lite.method.policy_teacher import PolicyTeacher
-from thinktuning_lite.method.prompts import TINY_PROMPT
-from thinktuning_lite.method.teacher import Teacher
+from thinktuning_lite.method.prompts import BEHAVIOURS
 
 GRPO, RELEASED = "grpo", "released"  # what every arm is compared with
 
@@ -68,12 +74,6 @@ class Arm:
     train: Train
 
 
-def tiny_teacher() -> PolicyTeacher:
-    """The trainer's default teacher of the tiny classroom, the frozen start, to be wrapped."""
-    model, tokenizer = load_classroom()
-    return PolicyTeacher(model.requires_grad_(False), tokenizer, TINY_PROMPT, TEACHER_TOKENS)
-
-
 def cost_of(metrics: Sequence[dict]) -> Cost:
     """The cost of a run of `ThinkTuningTrainer` from its metrics.jsonl, logged at every step."""
     rollouts = side_by_side.PROMPTS_PER_STEP * side_by_side.GROUP_SIZE
@@ -88,25 +88,60 @@ def cost_of(metrics: Sequence[dict]) -> Cost:
 def trained(
     shaping: str,
     *,
-    teacher: Callable[[int], Teacher] | None = None,
-    policies: Callable[[BeyondPlan], dict[str, Any]] = lambda plan: {},
-    reward_funcs: Any = runs.correctness_reward,
+    given: Callable[[BeyondPlan, int], dict[str, Any]] = lambda plan, seed: {},
     **overrides: Any,
 ) -> Train:
     """How to train an arm: the main job's settings under `shaping` ("grpo": no guidance), but for what is given.
 
-    `teacher` makes one from the run's seed; `policies` gives further arguments of the trainer; `overrides` are settings.
+    `given` makes arguments of `runs.train_run` from plan and seed (a teacher, policies, rewards, ...); `overrides` are
+    settings.
     """
 
     def train(plan: BeyondPlan, seed: int, folder: Path, bar: int) -> Trained:
         config = side_by_side.training_config(shaping, seed, folder, plan.steps, **overrides)
-        teaches = teacher(seed) if teacher else None
-        trainer = runs.train_run(
-            folder.name, config, bar=bar, teacher=teaches, reward_funcs=reward_funcs, **policies(plan)
-        )
+        trainer = runs.train_run(folder.name, config, bar=bar, **given(plan, seed))
         return trainer.model, trainer.processing_class, cost_of(runs.read_metrics(folder / "metrics.jsonl"))
 
     return train
+
+
+def _single(behaviour: str) -> Arm:
+    says = f"released, and every guidance shows {behaviour}"
+    return Arm(says, "feedback", RELEASED, trained("released", behaviours=[behaviour]))
+
+
+def _hint_first(plan: BeyondPlan, seed: int) -> dict[str, Any]:
+    policy, tokenizer = load_classroom()
+    return {"policy": policy, "teacher": HintFirst(tiny_teacher(), policy, tokenizer)}
+
+
+def _schedule(name: str, says: str) -> Arm:
+    def given(plan: BeyondPlan, seed: int) -> dict[str, Any]:
+        return {"fraction_policy": within_budget(SCHEDULES[name](plan.steps), plan.steps)}
+
+    return Arm(
+        f"released, {says}, at released's teacher tokens", "curriculum", RELEASED, trained("released", given=given)
+    )
+
+
+def _wrong(rate: float, shaping: str = "released") -> Arm:
+    def given(plan: BeyondPlan, seed: int) -> dict[str, Any]:
+        return {"teacher": WrongTeacher(tiny_teacher(), rate, seed)}
+
+    says = f"{shaping}, {100 * rate:.0f} % of the phrases made wrong"
+    return Arm(says, "teacher", shaping, trained(shaping, given=given))
+
+
+# Two weak teachers, the same in every seed: what they can is a property of theirs, and what is trained differs by seed.
+_WEAK = (101, 202)
+
+
+def _weak(together: Callable[[Any, Any], Any], says: str, control: str, **more: Any) -> Arm:
+    def given(plan: BeyondPlan, seed: int) -> dict[str, Any]:
+        budget = {"fraction_policy": within_budget(more["fraction"], plan.steps)} if more else {}
+        return {"teacher": together(*map(weak_teacher, _WEAK))} | budget
+
+    return Arm(says, "cascade", control, trained("released", given=given))
 
 
 ARMS: dict[str, Arm] = {
@@ -118,4 +153,40 @@ ARMS: dict[str, Arm] = {
         trained("released"),
     ),
     "intended": Arm("ThinkTuning, intended AAS", "baselines", GRPO, trained("intended")),
+    "luffy": Arm("ThinkTuning, LUFFY's shaping", "baselines", GRPO, trained("luffy")),
+    # 1. Adaptive feedback. The teacher's own choice, the authors' way, is impossible here: the tiny one cannot choose.
+    "bandit": Arm(
+        "released, the behaviour drawn by Thompson sampling from how often it earned an advantage",
+        "feedback",
+        RELEASED,
+        trained("released", given=lambda plan, seed: {"behaviour_policy": thompson(BEHAVIOURS)}),
+    ),
+    **{f"only-{name}": _single(name) for name in BEHAVIOURS},
+    "hint-first": Arm(
+        "released, but reason and first equation only where the student can go on from there to the teacher's answer",
+        "feedback",
+        RELEASED,
+        trained("released", given=_hint_first),
+    ),
+    # 2. Curricula of the guided fraction.
+    "fraction-spread": _schedule("spread", "guided steps spread over the whole run"),
+    "fraction-linear": _schedule("linear", "half of each group falling to none, linearly"),
+    "fraction-cosine": _schedule("cosine", "half of each group falling to none, by a cosine"),
+    "fraction-controller": _schedule(
+        "controller", "more where whole groups are wrong, none once own rollouts earn as much as guided ones"
+    ),
+    # 3. How good must a teacher be?
+    "wrong-33": _wrong(1 / 3),
+    "wrong-67": _wrong(2 / 3),
+    "wrong-100": _wrong(1.0),
+    "intended-wrong-67": _wrong(2 / 3, "intended"),
+    "luffy-wrong-67": _wrong(2 / 3, "luffy"),
+    # 4. Weak teachers, together.
+    "weak": _weak(lambda a, b: a, "released, by one weak teacher", RELEASED),
+    "weak-second-reader": _weak(
+        SecondReader, "released, by a second weak teacher that has read the first one's guidance", "weak"
+    ),
+    "weak-agree": _weak(
+        Agreement, "released, guided only where two weak teachers end alike", "weak", fraction=lambda step, log: 1 / 4
+    ),
 }

@@ -24,7 +24,13 @@ METHODS = (
 QUOTE_ARMS = (
     "a-grpo", "b-intended", "c-released", "d-luffy", "e-plain", "f-unrewarded", "g-unshown", "i-whole", "h-unlearn",
 )  # fmt: skip
-BEYOND_ARMS = ("grpo", "released", "intended")
+BEYOND_ARMS = (
+    "grpo", "released", "intended", "luffy",
+    "bandit", "only-self-conflict", "only-self-critique", "only-self-agreement", "only-self-consultancy", "hint-first",
+    "fraction-spread", "fraction-linear", "fraction-cosine", "fraction-controller",
+    "wrong-33", "wrong-67", "wrong-100", "intended-wrong-67", "luffy-wrong-67",
+    "weak", "weak-second-reader", "weak-agree",
+)  # fmt: skip
 MODELS = ("smol",)
 PRESETS = ("tiny", "smol", "t4", "24gb", "80gb", "80gb-full", "paper")
 CARDS = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB", "H100 80 GB", "H200 141 GB")
