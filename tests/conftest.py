@@ -6,7 +6,9 @@ its weights are drawn wide, so that token probabilities range from far below AAS
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,6 +27,22 @@ if TYPE_CHECKING:  # fixtures import what they use: the process that hands the t
 
     from thinktuning_lite.method.teacher import ScriptedTeacher
     from thinktuning_lite.method.trainer import ThinkTuningTrainer
+
+LOADED = 500  # modules
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set aside what imports left: every trainer collects garbage, half a second each time it looks at all of torch.
+
+    Only when many modules came since the last time, so that what a test leaves is collected as ever.
+    """
+    if len(sys.modules) > pytest_runtest_setup.modules + LOADED:
+        pytest_runtest_setup.modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+pytest_runtest_setup.modules = 0
 
 GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
 
