@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -22,14 +24,15 @@ def write_log(folder: Path, groups: int = 3) -> Path:
     return log.path
 
 
-def data_of(page: Path) -> dict:
-    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])[0]
+def index_of(page: Path) -> dict:
+    pane = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])[0]
+    return json.loads(zlib.decompress(base64.b85decode(pane["index"].replace(",", "<"))))
 
 
 def test_a_run_becomes_a_page_beside_its_log(tmp_path, capsys):
     write_log(tmp_path)
     command_line.main(["inspect", str(tmp_path), "--no-open", "--groups", "2"])
-    assert data_of(tmp_path / "inspector.html")["listing"]["total"] == 2
+    assert index_of(tmp_path / "inspector.html")["listing"]["total"] == 2
     assert "3 groups" in capsys.readouterr().out
 
 
@@ -38,7 +41,7 @@ def test_a_log_of_another_trainer_and_another_place(tmp_path):
     (tmp_path / "3.jsonl").write_text(f"{json.dumps(row)}\n" * 2, encoding="utf-8")
     out = tmp_path / "deeper" / "page.html"
     command_line.main(["inspect", str(tmp_path), "--no-open", "--out", str(out), "--tokenizer", str(TINY_CLASSROOM)])
-    assert data_of(out)["words"] == ["it ", "is ", "two"] and data_of(out)["places"] == {"3/0": 0}
+    assert index_of(out)["words"] == ["it ", "is ", "two"] and index_of(out)["places"] == {"3/0": 0}
 
 
 def test_the_page_is_opened_unless_told_otherwise(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,9 @@
 // point; page.js draws the same in a page without kernel.
 
 const BLOCK = 250; // tokens drawn together; of long rollouts only the blocks near the window are drawn
+const MUCH = 60; // characters, from which on a tile may not grow with its text
+const NEAR = "600px";
+const PATIENCE = 5; // milliseconds of a frame that drawing blocks may take
 const MARKS = 1500; // points in the weight figure
 const COLOURS = {
   author: "who wrote the token",
@@ -37,6 +40,8 @@ function h(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+const TOKEN = h("span", { class: "tti-token", role: "option", tabindex: -1, "aria-selected": "false" });
 
 function svg(tag, props = {}, text) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -382,10 +387,9 @@ class View {
     this.blocks = [];
     this.heads = [];
     this.watcher?.disconnect();
-    this.watcher = new IntersectionObserver(
-      (seen) => seen.filter((e) => e.isIntersecting).forEach((e) => this.fill(e.target)),
-      { rootMargin: "600px" },
-    );
+    this.wanted = new Set();
+    // The second margin is for notebooks, which scroll inside the window.
+    this.watcher = new IntersectionObserver((seen) => this.passed(seen), { rootMargin: NEAR, scrollMargin: NEAR });
     this.strips.replaceChildren(...group.rollouts.map((r, i) => this.strip(r, i)));
     this.at = null;
     this.drawNumbers();
@@ -399,12 +403,12 @@ class View {
     const strip = h("div", { class: "tti-strip", role: "listbox", "aria-label": `Tokens of rollout ${i}`, dir: "ltr" });
     const all = this.starts.at(-1) <= 8 * BLOCK; // a short group is drawn at once
     for (let from = 0; from < r.tokens.length; from += BLOCK) {
-      const block = h("span", { class: all ? "tti-block" : "tti-block tti-long tti-far" });
+      const block = h("span", { class: all ? "" : "tti-block tti-far" });
       Object.assign(block, { rollout: i, from, to: Math.min(from + BLOCK, r.tokens.length) });
       this.blocks.push(block);
       strip.append(block);
       if (all || from === 0) this.fill(block);
-      else this.watcher.observe(block);
+      if (!all) this.watcher.observe(block);
     }
     const before = r.replaced
       ? h(
@@ -417,29 +421,53 @@ class View {
     return h("div", { class: "tti-rollout" }, h("label", { class: "tti-head" }, radio, said), before, strip);
   }
 
-  // Draws a block's tokens, if they are not drawn yet.
+  // Blocks came near the window, or left it.
+  passed(seen) {
+    for (const { isIntersecting, target, boundingClientRect } of seen) {
+      if (isIntersecting) this.wanted.add(target);
+      else this.empty(target, boundingClientRect.height);
+    }
+    this.fillWanted();
+  }
+
+  fillWanted() {
+    cancelAnimationFrame(this.later);
+    const until = performance.now() + PATIENCE;
+    for (const block of this.wanted) {
+      if (performance.now() > until) return void (this.later = requestAnimationFrame(() => this.fillWanted()));
+      this.wanted.delete(block);
+      this.fill(block);
+    }
+  }
+
+  // Draws a block's tokens, if they are not drawn.
   fill(block) {
     if (block.childNodes.length) return;
-    this.watcher.unobserve(block);
     const r = this.model.get("group").rollouts[block.rollout];
     for (let t = block.from; t < block.to; t += 1) {
-      const node = h(
-        "span",
-        {
-          class: r.author[t] ? "tti-token tti-taught" : "tti-token",
-          role: "option",
-          tabindex: t ? -1 : 0,
-          "aria-selected": "false",
-        },
-        h("bdi", {}, r.tokens[t]),
-        h("small", { "aria-hidden": "true" }),
-      );
+      const node = TOKEN.cloneNode();
+      node.textContent = r.tokens[t];
       node.index = this.starts[block.rollout] + t;
+      if (r.author[t]) node.classList.add("tti-taught");
+      if (node.textContent.length > MUCH) node.classList.add("tti-much");
+      if (t === 0) node.tabIndex = 0;
+      if (node.index === this.at) node.setAttribute("aria-selected", "true");
       this.nodes[node.index] = node;
       block.append(node, ...(r.tokens[t].includes("↵") ? [h("br")] : []));
       if (this.values) this.tint(node.index);
     }
     block.classList.remove("tti-far");
+    block.style.minHeight = "";
+  }
+
+  // Takes a block's tokens out of the page, which keeps its height. The one that Tab leads to stays.
+  empty(block, height) {
+    this.wanted.delete(block);
+    if (!block.childNodes.length || block.querySelector('[tabindex="0"]')) return;
+    const start = this.starts[block.rollout];
+    for (let t = block.from; t < block.to; t += 1) delete this.nodes[start + t];
+    block.style.minHeight = `${height}px`;
+    block.replaceChildren();
   }
 
   // The token's node, drawn if it was not.
@@ -532,9 +560,10 @@ class View {
       values = name === "author" ? this.values.p : this.values[name];
     const unknown = this.scale && Number.isNaN(values[k]);
     const ground = unknown ? UNKNOWN : this.scale ? this.scale.of(values[k]) : node.classList.contains("tti-taught") ? TAUGHT : OWN;
-    node.style.background = `rgb(${ground.join(" ")})`;
-    node.style.color = ink(ground);
-    if (this.root.classList.contains("tti-numbers")) node.lastChild.textContent = number(values[k], 2);
+    node.style.cssText = `background: rgb(${ground.join(" ")}); color: ${ink(ground)}`;
+    if (!this.root.classList.contains("tti-numbers")) return;
+    if (!node.children.length) node.append(h("small", { "aria-hidden": "true" }));
+    node.children[0].textContent = number(values[k], 2);
   }
 
   taught(k) {

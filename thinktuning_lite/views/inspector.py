@@ -18,7 +18,7 @@ import traitlets
 
 from thinktuning_lite.method.rollouts import UNKNOWN_TOKEN, Rollout, pieces
 from thinktuning_lite.views import plots
-from thinktuning_lite.views.compact import compact, deflated
+from thinktuning_lite.views.compact import TOGETHER, InForce, Shown, as_text, compact, deflated
 from thinktuning_lite.views.exchange import (
     as_ui,
     finite,
@@ -232,25 +232,34 @@ class Inspector(anywidget.AnyWidget):
         shown = next((g for g in self.index.groups if g.key == self.ui["group"]), self.index.groups[0])
         chosen = [shown, *(g for g in self._wanted() if g.key != shown.key)][:groups]
         words: dict[str, int] = {}
-        pieces = deflated([self._compact(g, words) for g in chosen])
+        force = InForce(self.settings.shaping, self.settings.constants.luffy_gamma)
+        pieces = [
+            compact([self._shown(g) for g in chosen[i : i + TOGETHER]], words, force)
+            for i in range(0, len(chosen), TOGETHER)
+        ]
         rows = rows_of(sorted(chosen, key=SORTS[self.ui["sort"]][1]))
+        steps = sorted({g.step for g in chosen})
+        index = {
+            "listing": {"groups": rows, "total": len(rows), "steps": steps, "incomplete": 0},
+            "places": {g.key: i for i, g in enumerate(chosen)},
+            "words": list(words),
+            "luffy_gamma": force.luffy_gamma,
+            "curve_p": curves(self.settings, self._numbers.after)[0].tolist(),
+        }
         return {
             "title": self.title,
             "ui": self.ui | {"group": shown.key, "search": "", "filter": "all", "step": -1},
             "choices": self.choices | {"static": True},
-            "listing": {"groups": rows, "total": len(rows), "steps": sorted({g.step for g in chosen}), "incomplete": 0},
-            "places": {g.key: i for i, g in enumerate(chosen)},
+            "index": deflated(as_text(index)),
             "pieces": pieces,
-            "words": list(words),
-            "curve_p": curves(self.settings, self._numbers.after)[0].tolist(),
         }
 
-    def _compact(self, group: Group, words: dict[str, int]) -> bytes:
+    def _shown(self, group: Group) -> Shown:
         rollouts, batch = self._read(group)
         sent = self._packed(rollouts, batch, self._recomputed(rollouts, batch))
         values, weights = sent.pop("values").numpy(), sent.pop("curves").numpy()
         sent.pop("curve_p")
-        return compact(self._described(rollouts), sent, values, weights, words)
+        return Shown(self._described(rollouts), sent, values, weights)
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         """Two outputs: the static twin, then the widget, which hides the twin for as long as it lives.

@@ -1,20 +1,39 @@
 // The inspector's page without a kernel: stands for the model of inspector.js, and answers from what compact.py packed.
 
-const ROOTS = { p: 1000, p_old: 1000, sampler: 1000, entropy: 100 },
-  UNKNOWN_CODE = 0xffffff,
-  NEVER = 0xfffffe;
+const ROOTS = { p: 700, p_old: 700, sampler: 700, entropy: 100 },
+  UNKNOWN_CODE = 0xfffff,
+  NEVER = 0xffffe,
+  CURVE = [150, 30]; // a weight of 1, and the parts of a factor of 10
 const TOGETHER = 8; // groups in a piece
 const MOST = 20; // pushes listed
 
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~"; // of base85
+
+function fromBase85(text) {
+  const value = new Uint8Array(128);
+  [...DIGITS].forEach((digit, i) => (value[digit.charCodeAt(0)] = i));
+  const missing = (5 - (text.length % 5)) % 5,
+    full = text + "~".repeat(missing),
+    words = new DataView(new ArrayBuffer((full.length / 5) * 4));
+  for (let at = 0; at < full.length; at += 5) {
+    let word = 0;
+    for (let i = at; i < at + 5; i += 1) word = word * 85 + value[full.charCodeAt(i)];
+    words.setUint32((at / 5) * 4, word);
+  }
+  return new Uint8Array(words.buffer, 0, words.byteLength - missing);
+}
+
 async function inflate(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const stream = new Blob([fromBase85(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-function integers(bytes, from, n) {
-  const out = new Uint32Array(n);
-  for (let k = 0; k < n; k += 1) out[k] = (bytes[from + k] << 16) | (bytes[from + n + k] << 8) | bytes[from + 2 * n + k];
+// Tokens `first` to `first + n` of a row of `all` tokens, which begins at `from`.
+function integers(name, bytes, from, all, first, n) {
+  const out = new Uint32Array(n),
+    low = name in ROOTS ? 4 : 8; // bits of the last byte
+  for (let k = 0, at = from + first; k < n; k += 1, at += 1)
+    out[k] = (((bytes[at] << 8) | bytes[at + all]) << low) | bytes[at + 2 * all];
   return out;
 }
 
@@ -28,12 +47,16 @@ function decoded(name, code) {
 }
 
 // What a row holds unless it was sent; `expected` of compact.py is the same.
-function expected(name, known, after, factors) {
-  const each = (call) => after.map((_, k) => call(k));
+function expected(name, known, after, factors, { shaping, luffy_gamma }) {
+  const each = (call) => after.map((_, k) => call(k)),
+    shaped = (k) => known.case[k] > 0,
+    formula = (k) => shaped(k) && known.case[k] < 4;
   const all = {
     case: () => each(() => 0),
     p_old: () => known.p,
-    advantage: () => each((k) => after[k] * (known.case[k] > 0 && known.case[k] < 4 ? known.weight[k] : 1)),
+    by_luffy: () => each((k) => (shaped(k) ? known.p[k] / (known.p[k] + luffy_gamma) : 1)),
+    weight: () => each((k) => (shaped(k) ? known[`by_${shaping}`][k] : 1)),
+    advantage: () => each((k) => after[k] * (formula(k) ? known.weight[k] : 1)),
     slope: () => each((k) => -known.advantage[k]),
     gradient: () => each((k) => Math.abs(known.slope[k]) * (1 - known.p[k])),
     push: () => each((k) => known.slope[k] * factors[k] + known.kl[k]),
@@ -45,45 +68,56 @@ function expected(name, known, after, factors) {
   return (all[name] ?? (() => each(() => 1)))();
 }
 
-function unpack(bytes, { words, fields, shapings }) {
-  const size = new DataView(bytes.buffer).getUint32(0, true);
-  const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + size)));
-  const count = head.lengths.reduce((a, b) => a + b, 0);
-  const spread = (values) => Float32Array.from(head.lengths.flatMap((n, i) => new Array(n).fill(values[i])));
-  const after = spread(head.numbers.after),
-    factors = spread(head.factors);
+// The group at this place of a piece.
+function unpack(bytes, place, { words, fields, shapings, force }) {
+  const size = new DataView(bytes.buffer).getUint32(0, true),
+    head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + size))),
+    sum = (lengths) => lengths.reduce((a, b) => a + b, 0);
+  const group = head.groups[place],
+    skipped = head.groups.slice(0, place).reduce((n, g) => n + g.rollouts.length, 0),
+    own = (values) => values.slice(skipped, skipped + group.rollouts.length),
+    lengths = own(head.lengths),
+    first = sum(head.lengths.slice(0, skipped)),
+    all = sum(head.lengths),
+    count = sum(lengths);
+  const spread = (values) => Float32Array.from(lengths.flatMap((n, i) => new Array(n).fill(values[i])));
+  const after = spread(head.numbers[place].after),
+    factors = spread(own(head.factors));
   let at = 4 + size;
   const sent = {};
   for (const [name, constant] of Object.entries(head.rows)) {
     if (constant === null) {
-      sent[name] = decoded(name, integers(bytes, at, count));
-      at += 3 * count;
+      sent[name] = decoded(name, integers(name, bytes, at, all, first, count));
+      at += 3 * all;
     } else sent[name] = after.map(() => constant);
   }
-  const by = shapings.map((_, s) => `by${s}`),
-    later = fields.filter((name) => name !== "case" && name !== "push"),
+  const by = shapings.map((name) => `by_${name}`),
+    later = fields.filter((name) => !["case", "p", "push"].includes(name)),
     known = {};
-  for (const name of ["author", "case", ...later, "push", ...by])
-    known[name] = sent[name] ?? expected(name, known, after, factors);
+  for (const name of ["author", "case", "p", ...by, ...later, "push"])
+    known[name] = sent[name] ?? expected(name, known, after, factors, force);
   const values = new Float32Array(count * (fields.length + by.length));
   [...fields, ...by].forEach((name, f) => values.set(known[name], f * count));
-  const width = (bytes.length - at) / 3 / (Math.max(...head.curve_of) + 1);
-  const curves = head.curve_of.map((i) => decoded("curve", integers(bytes, at + 3 * width * i, width)));
+  const width = (bytes.length - at) / (Math.max(...head.curve_of) + 1),
+    [one, parts] = CURVE;
+  const curves = own(head.curve_of).flatMap((i) =>
+    Array.from(bytes.subarray(at + width * i, at + width * (i + 1)), (code) => 10 ** ((code - one) / parts)),
+  );
   let start = 0;
-  head.group.rollouts.forEach((r, i) => {
-    const end = start + head.lengths[i];
+  group.rollouts.forEach((r, i) => {
+    const end = start + lengths[i];
     r.tokens = [...sent.tokens.subarray(start, end)].map((t) => words[t]);
     r.author = [...known.author.subarray(start, end)];
     start = end;
   });
-  return { group: head.group, numbers: { ...head.numbers, values, curves: Float32Array.from(curves.flatMap((c) => [...c])) } };
+  return { group, numbers: { ...head.numbers[place], values, curves: Float32Array.from(curves) } };
 }
 
 class PageModel {
-  constructor(data) {
-    this.data = data;
-    this.state = { ui: data.ui, choices: data.choices, listing: data.listing };
-    this.all = data.listing.groups;
+  constructor(data, index) {
+    this.data = { ...data, ...index };
+    this.state = { ui: data.ui, choices: data.choices, listing: index.listing };
+    this.all = index.listing.groups;
   }
 
   get(name) {
@@ -93,16 +127,12 @@ class PageModel {
   save_changes() {}
 
   async load(key) {
-    const { places, pieces, words, choices, curve_p } = this.data,
+    const { places, pieces, words, choices, curve_p, ui, luffy_gamma } = this.data,
+      force = { shaping: ui.shaping, luffy_gamma },
       at = Math.floor(places[key] / TOGETHER);
     if (this.piece?.at !== at) this.piece = { at, bytes: await inflate(pieces[at]) };
-    const { bytes } = this.piece;
-    const sizes = new DataView(bytes.buffer);
-    let start = 0;
-    for (let skip = places[key] % TOGETHER; skip > 0; skip -= 1) start += 4 + sizes.getUint32(start, true);
     const { fields, shapings } = choices,
-      whole = bytes.slice(start + 4, start + 4 + sizes.getUint32(start, true));
-    const { group, numbers } = unpack(whole, { words, fields, shapings });
+      { group, numbers } = unpack(this.piece.bytes, places[key] % TOGETHER, { words, fields, shapings, force });
     return { group, numbers: { ...numbers, curve_p } };
   }
 
@@ -158,7 +188,8 @@ class PageModel {
 }
 
 async function showStatic(el, data) {
-  const model = new PageModel(data);
+  const index = JSON.parse(new TextDecoder().decode(await inflate(data.index))),
+    model = new PageModel(data, index);
   Object.assign(model.state, await model.load(data.ui.group));
   model.view = new View(model, el);
   return model;

@@ -465,8 +465,8 @@ def test_hostile_text_runs_nothing_and_keeps_the_layout(new_page, jupyter):
         at.locator(".tti-token").nth(1).hover()
         assert at.evaluate("() => window.hacked") is None
         assert at.locator(".tti img, .tti script").count() == 0
-        assert at.locator(".tti-token").first.locator("bdi").inner_text() == "<script>window.hacked = 1</script>"
-        assert at.locator(".tti-token").nth(2).locator("bdi").inner_text() == "a␀b␛[31mc"
+        assert at.locator(".tti-token").first.inner_text() == "<script>window.hacked = 1</script>"
+        assert at.locator(".tti-token").nth(2).inner_text() == "a␀b␛[31mc"
         outside = at.evaluate("""() => { const box = document.querySelector('.tti').getBoundingClientRect();
             return [...document.querySelectorAll('.tti-token, .tti-box')].filter((e) => {
             const r = e.getBoundingClientRect();
