@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from thinktuning_lite import __main__ as command_line
-from thinktuning_lite.experiments import beyond_arms, commands, methods, movie_quote, presets, side_by_side
+from thinktuning_lite.experiments import (
+    beyond_arms,
+    commands,
+    methods,
+    movie_quote,
+    presets,
+    side_by_side,
+    smol_quote,
+)
 from thinktuning_lite.experiments.folders import InUseError
 from thinktuning_lite.models.planner import GPUS
 
@@ -75,6 +83,7 @@ def test_the_names_in_the_help_are_those_that_the_commands_know():
     assert tuple(methods.METHODS) == commands.METHODS
     assert tuple(movie_quote.ARMS) == commands.QUOTE_ARMS
     assert tuple(beyond_arms.ARMS) == commands.BEYOND_ARMS
+    assert smol_quote.ARMS == commands.SMOL_ARMS
     assert tuple(presets.PRESETS) == commands.PRESETS
     assert tuple(GPUS) == commands.CARDS
 

@@ -42,6 +42,9 @@ COMMANDS = {
         "the paper's future work, its limits and its relatives, as one grid",
         commands.beyond_parser,
     ),
+    "smol-quote": Command(
+        "experiments.smol_quote", "the movie quote on a real model, SmolLM2-135M", commands.smol_quote_parser
+    ),
     "inspect": Command(
         "experiments.inspect", "every token of a run's rollouts, as a page in the browser", commands.inspect_parser
     ),

@@ -70,6 +70,46 @@ def test_a_policy_teacher_keeps_the_form_only_when_asked_to(random_model, byte_t
     assert all(parse_guidance(reply) for reply in kept)
 
 
+class Saying:
+    """Follows one text of its own, as a model that keeps the form by itself would; returns what the constraint lets it say."""
+
+    def __init__(self, tokenizer, text: str) -> None:
+        self.ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        self.tokenizer = tokenizer
+
+    def under(self, form: Form, budget: int) -> list[int]:
+        constraint, said = form(1), []
+        while len(said) < budget and (not said or said[-1] != self.tokenizer.eos_token_id):
+            logits = torch.zeros(1, len(self.tokenizer))
+            logits[0, self.ids[min(len(said), len(self.ids) - 1)]] = 1.0
+            constraint.restrict([0], said[-1:] or None, logits)
+            said.append(int(logits.argmax()))
+        return said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<opinion>correct</opinion><reason>Let me see.</reason><phrase>6 + 7 = 13.</phrase>",
+        "<opinion>incorrect</opinion>\n<reason>Wait: 3 < 5.</reason>\n<phrase>[1, 2] I will be back!</phrase>",
+    ],
+)
+def test_who_keeps_the_form_by_itself_is_not_led_elsewhere(byte_tokenizer, text):
+    """A reply ends where the teacher ends it, in the tokens it would have chosen alone."""
+    speaker = Saying(byte_tokenizer, text)
+    form = Form(byte_tokenizer, len(byte_tokenizer), [byte_tokenizer.eos_token_id], 400)
+    assert speaker.under(form, 400) == speaker.ids
+
+
+def test_who_never_ends_is_closed_within_the_budget(byte_tokenizer):
+    for text in ("<" * 500, "\u00e9" * 250, "again " * 90, "[ " * 250):
+        speaker = Saying(byte_tokenizer, "<opinion>correct</opinion><reason>" + text)
+        form = Form(byte_tokenizer, len(byte_tokenizer), [byte_tokenizer.eos_token_id], BUDGET)
+        said = speaker.under(form, BUDGET)
+        assert said[-1] == byte_tokenizer.eos_token_id
+        assert parse_guidance(byte_tokenizer.decode(said, skip_special_tokens=True))
+
+
 def test_a_budget_that_the_tags_fill_is_refused(random_model, byte_tokenizer):
     with pytest.raises(ValueError, match="its tags take .* raise teacher_max_new_tokens"):
         form_of(random_model, byte_tokenizer, 30)

@@ -134,15 +134,15 @@ def test_the_quote_is_trained_and_goes_on_where_it_was(source, tmp_path, monkeyp
         smol_quote, "result_path", lambda plan, arm, seed: tmp_path / f"{arm}-seed{seed}" / "result.json"
     )
     monkeypatch.setattr(smol_quote, "PROBED", 4)
-    monkeypatch.setattr(smol_quote, "named_reward", length_reward)  # a random model names nobody
-    rows = smol_quote.comparison_rows
-    monkeypatch.setattr(smol_quote, "comparison_rows", lambda split: rows(split)[:16])
+    monkeypatch.setattr(smol_quote, "last_number_reward", length_reward)  # a random model is never right
+    rows = smol_quote.sum_rows
+    monkeypatch.setattr(smol_quote, "sum_rows", lambda split: rows(split)[:16])
     fetch()
     plan = smol_quote.SmolPlan(arms=("released",), seeds=(0,), steps=1)
     results = smol_quote.run(plan)
-    assert set(results["released"][0]) >= {"greedy/once", "sampled/accuracy", "quote_logp", "start_quote_logp"}
+    assert set(results["released"][0]) >= {"greedy/once", "sampled/accuracy", "quote_logp", "kl"}
     probes = [json.loads(line) for line in (tmp_path / "released-seed0" / "probes.jsonl").read_text().splitlines()]
-    assert probes[0]["step"] == 0 and probes[0]["quote_logp"] == pytest.approx(probes[0]["start_quote_logp"])
+    assert probes[0]["step"] == 0 and probes[0]["kl"] == pytest.approx(0, abs=1e-6)
     monkeypatch.setattr(smol_quote, "train_arm", None)
     assert smol_quote.run(plan) == results
 

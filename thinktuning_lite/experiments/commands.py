@@ -31,6 +31,7 @@ BEYOND_ARMS = (
     "wrong-33", "wrong-67", "wrong-100", "intended-wrong-67", "luffy-wrong-67",
     "weak", "weak-second-reader", "weak-agree",
 )  # fmt: skip
+SMOL_ARMS = ("grpo", "released", "intended")
 MODELS = ("smol",)
 PRESETS = ("tiny", "smol", "t4", "24gb", "80gb", "80gb-full", "paper")
 CARDS = ("T4 16 GB", "L4 24 GB", "A100 40 GB", "A100 80 GB", "H100 80 GB", "H200 141 GB")
@@ -110,6 +111,21 @@ seeds are all done.""")  # fmt: skip
     parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each run (32)")
     parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=f"to evaluate on, of: {', '.join(SETS)}")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each set only")
+    return parser
+
+
+def smol_quote_parser() -> Parser:
+    parser = _parser("smol-quote", """\
+The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
+
+takes   MINUTES on one CPU core (three arms, two seeds), and `thinktuning fetch smol` once before
+writes  runs/<name>/ as `thinktuning quote` does
+
+Interrupted, the same command goes on where it was.""")  # fmt: skip
+    add_run_options(parser, "smol_quote")
+    parser.add_argument("--arms", nargs="+", choices=SMOL_ARMS, metavar="ARM", help=f"of: {', '.join(SMOL_ARMS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each arm (24)")
     return parser
 
 

@@ -1,44 +1,46 @@
 """The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
 
-    python -m thinktuning_lite.experiments.smol_quote [--arms grpo released intended] [--seeds 0 1] [--steps 40]
-                                                      [--save data/logs/smol]
+    thinktuning smol-quote [--arms grpo released intended] [--seeds 0 1] [--steps 24] [--save data/logs/smol]
 
-Not run by us yet, but at toy size in the tests. Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
+Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
 third of the steps.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, TrainerCallback
 
 from thinktuning_lite.experiments import runs
+from thinktuning_lite.experiments.commands import smol_quote_parser
 from thinktuning_lite.experiments.folders import RunPlan, result_path
 from thinktuning_lite.experiments.movie_quote import completion_logps, exactly_once
-from thinktuning_lite.experiments.options import Parser, add_run_options
 from thinktuning_lite.experiments.presets import resolve
 from thinktuning_lite.method.files import append_row, read_json, write_json
-from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, QUOTES, TeacherPrompt
+from thinktuning_lite.method.prompts import QUOTES
 from thinktuning_lite.method.rewards import behaviour_reward
 from thinktuning_lite.method.sampling import eos_ids_of, sample
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
-from thinktuning_lite.models.comparisons import comparison_rows, named_last, named_reward
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config
 from thinktuning_lite.models.machine import probe as probe_machine
+from thinktuning_lite.models.sums import TEMPERATURE, last_number, last_number_reward, sum_rows, teacher_prompt
 
 ARMS = ("grpo", "released", "intended")
 QUOTE = QUOTES[1]
-PROBE_EVERY = 5  # steps
-PROBED = 32  # questions of validation
+PROBE_EVERY = 6  # steps
+PROBED = 16  # questions of validation
+TESTED = 48  # questions of the test set
+FEW = 8  # of them, for probabilities and KL
+MAX_TOKENS = 80  # of a probed response: an answer and what guidance puts behind it
 
 
 @dataclass(frozen=True)
@@ -48,59 +50,68 @@ class SmolPlan(RunPlan):
     name: str = "smol_quote"
     arms: tuple[str, ...] = ARMS
     seeds: tuple[int, ...] = (0, 1)
-    steps: int = 40
+    steps: int = 24
 
 
-def teacher_prompt(quote: str) -> TeacherPrompt:
-    """The instruct prompt with two short exemplars (this kind of question, the line at the phrase's end)."""
-    shown = {
-        "self-critique": (
-            "Question: Ida has 9 keys, Jon has 31 keys and Kim has 4 keys. Who has the most keys?\n\nResponse: Ida has the most.",
-            "<opinion>incorrect</opinion><reason>Wait, I should look at all three numbers.</reason>"
-            f"<phrase>31 is more than 9 and 4. Jon has the most keys. {quote}</phrase>",
-        ),
-        "self-agreement": (
-            "Question: Lea has 40 caps, Max has 12 caps and Nia has 8 caps. Who has the most caps?\n\nResponse: Lea has the most.",
-            "<opinion>correct</opinion><reason>Let me look once more at the three numbers.</reason>"
-            f"<phrase>40 is the largest. Lea has the most caps. {quote}</phrase>",
-        ),
+def respond(model: Any, tokenizer: Any, rows: list[dict], temperature: float, seed: int = 0) -> list[list[int]]:
+    """One response (token ids) to each row's prompt."""
+    prompts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, return_dict=False) for r in rows]
+    return sample(
+        model, prompts, max_new_tokens=MAX_TOKENS, eos_ids=eos_ids_of(model, tokenizer), pad_id=tokenizer.pad_token_id,
+        temperature=temperature, generator=torch.Generator(device=model.device).manual_seed(seed),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def kl_to_base(model: Any, tokenizer: Any, rows: list[dict], responses: list[list[int]]) -> float:
+    """KL of the policy from the base under its adapter (nats a token, at T=1, exact), where `responses` lead."""
+    prompts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, return_dict=False) for r in rows]
+    ids = [torch.tensor(p + r, device=model.device) for p, r in zip(prompts, responses, strict=True)]
+    batch = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    said = torch.zeros_like(batch, dtype=torch.bool)
+    for row, p, r in zip(said, prompts, responses, strict=True):
+        row[len(p) - 1 : len(p) - 1 + len(r)] = True
+    now = model(batch).logits[said].float().log_softmax(-1)
+    with model.disable_adapter():
+        base = model(batch).logits[said].float().log_softmax(-1)
+    return (now.exp() * (now - base)).sum(-1).mean().item()
+
+
+def line_logps(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str, float]:
+    """Mean log-probabilities (nats) after a right answer: of a new paragraph, where guidance enters; of the line."""
+    questions = [r["prompt"][0]["content"] for r in rows]
+    answers = [tokenizer.encode(r["solution"], add_special_tokens=False) for r in rows]
+    line = tokenizer.encode(" " + quote, add_special_tokens=False)
+    entry = tokenizer.encode("\n\n", add_special_tokens=False)[:1]
+    ends = completion_logps(model, tokenizer, questions, [a + line for a in answers])
+    enters = completion_logps(model, tokenizer, questions, [a + entry for a in answers])
+    return {
+        "entry_logp": torch.stack([x[-1] for x in enters]).mean().item(),
+        "first_token_logp": torch.stack([x[-len(line)] for x in ends]).mean().item(),
+        "quote_logp": torch.stack([x[-len(line) :].sum() for x in ends]).mean().item(),
     }
-    kept = tuple(replace(b, exemplar=shown[b.name]) for b in INSTRUCT_PROMPT.behaviours if b.name in shown)
-    return replace(INSTRUCT_PROMPT, behaviours=kept, quote_line="\n\nEnd the phrase with: {quote}").with_quote(quote)
 
 
 def probe(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str, float]:
-    """Shares right and with the line once, greedily and at T=1; log-probability (nats) of the line after a right answer."""
-    asked = [row["prompt"][0]["content"] for row in rows]
-    prompts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, return_dict=False) for r in rows]
+    """Shares right and with the line once, greedily and sampled; mean tokens; `kl_to_base`; `line_logps`."""
     out: dict[str, float] = {}
-    for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
-        drawn = torch.Generator(device=model.device).manual_seed(0)
-        ids = sample(
-            model, prompts, max_new_tokens=64, eos_ids=eos_ids_of(model, tokenizer), pad_id=tokenizer.pad_token_id,
-            temperature=temperature, generator=drawn,
-        )  # fmt: skip
+    for name, temperature in (("greedy", 0.0), ("sampled", TEMPERATURE)):
+        ids = respond(model, tokenizer, rows, temperature)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         out[f"{name}/once"] = sum(exactly_once(t, quote) for t in texts) / len(texts)
-        right = [
-            named_last(t.replace(quote, ""), r["choices"]) == r["answer"] for t, r in zip(texts, rows, strict=True)
-        ]
-        out[f"{name}/accuracy"] = sum(right) / len(right)
-    line = tokenizer.encode(" " + quote, add_special_tokens=False)
-    answers = [tokenizer.encode(f"{r['answer']} has the most.", add_special_tokens=False) + line for r in rows[:16]]
-    with model.disable_adapter():
-        then = completion_logps(model, tokenizer, asked[:16], answers)
-    now = completion_logps(model, tokenizer, asked[:16], answers)
-    tails = torch.stack([x[-len(line) :] for x in now])
-    out |= {"first_token_logp": tails[:, 0].mean().item(), "quote_logp": tails.sum(1).mean().item()}
-    return out | {"start_quote_logp": torch.stack([x[-len(line) :] for x in then]).sum(1).mean().item()}
+        out[f"{name}/accuracy"] = sum(last_number(t) == r["answer"] for t, r in zip(texts, rows, strict=True)) / len(
+            rows
+        )
+        out[f"{name}/length"] = sum(map(len, ids)) / len(ids)
+    out["kl"] = kl_to_base(model, tokenizer, rows[:FEW], ids[:FEW])
+    return out | line_logps(model, tokenizer, rows[:FEW], quote)
 
 
 class Probe(TrainerCallback):
     """Probes the policy on validation every few steps and appends to probes.jsonl."""
 
     def __init__(self, path: Path, tokenizer: Any) -> None:
-        self.path, self.tokenizer, self.rows = path, tokenizer, comparison_rows("validation")[:PROBED]
+        self.path, self.tokenizer, self.rows = path, tokenizer, sum_rows("validation")[:PROBED]
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         if state.global_step == 0:
@@ -121,7 +132,7 @@ def train_arm(plan: SmolPlan, arm: str, seed: int, **overrides: Any) -> ThinkTun
     guided = {"guided_fraction": 0.0} if arm == "grpo" else {"guided_fraction": 2 / 8, "shaping": arm}
     settings = dict(
         output_dir=str(folder), seed=seed, max_steps=plan.steps, guidance_steps=round(plan.steps * 2 / 3), loss_type="dapo",
-        save_steps=5, behaviours=["self-critique", "self-agreement"],
+        save_steps=4,
     )  # fmt: skip
     run, machine = resolve({"preset": "smol", "training": settings | guided | overrides}), probe_machine()
     model, tokenizer = load_policy(
@@ -129,9 +140,9 @@ def train_arm(plan: SmolPlan, arm: str, seed: int, **overrides: Any) -> ThinkTun
     )
     trainer = ThinkTuningTrainer(
         model,
-        [named_reward, behaviour_reward(QUOTE)],
+        [last_number_reward, behaviour_reward(QUOTE)],
         run.config(machine),
-        Dataset.from_list(comparison_rows("train")),
+        Dataset.from_list(sum_rows("train")),
         teacher_prompt=teacher_prompt(QUOTE),
         processing_class=tokenizer,
         peft_config=lora_config(model, run.lora_rank, run.lora_alpha),
@@ -151,22 +162,13 @@ def run(plan: SmolPlan) -> dict[str, list[dict]]:
         for arm in plan.arms:
             if not result_path(plan, arm, seed).exists():
                 trainer = train_arm(plan, arm, seed)
-                rows = comparison_rows("test")[:200]
+                rows = sum_rows("test")[:TESTED]
                 write_json(result_path(plan, arm, seed), probe(trainer.model, trainer.processing_class, rows, QUOTE))
     return {a: [read_json(result_path(plan, a, s)) for s in plan.seeds] for a in plan.arms}
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="smol_quote", description=__doc__, argument_default=argparse.SUPPRESS)
-    add_run_options(parser, "smol_quote")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM", help=f"of: {', '.join(ARMS)}")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1)")
-    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each arm (40)")
-    return parser
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = _parser()
+    parser = smol_quote_parser()
     options = vars(parser.parse_args(arguments))
     fresh, save_to = options.pop("fresh", False), options.pop("save", None)
     plan = parser.plan(SmolPlan, options)
@@ -177,7 +179,3 @@ def main(arguments: list[str] | None = None) -> None:
         if save_to:
             runs.save_log(plan, save_to)
     print(json.dumps(results, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -49,10 +49,10 @@ from thinktuning_lite.method.settings import ThinkTuningConfig
 from thinktuning_lite.method.teacher import Teacher
 from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models import datasets
-from thinktuning_lite.models.comparisons import COMPARISONS, comparison_rows, named_reward
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config, record_base
 from thinktuning_lite.models.machine import Machine, probe
+from thinktuning_lite.models.sums import SUMS, last_number_reward, sum_rows, teacher_prompt
 
 LOGS = ("run.json", "metrics.jsonl", "rollouts.jsonl", "final")  # what a run writes into output_dir, and checkpoint-*
 
@@ -80,7 +80,7 @@ def build(
 def _trainer(run, config, model, tokenizer, data, endpoint, callbacks) -> ThinkTuningTrainer:
     trainer = ThinkTuningTrainer(
         model,
-        named_reward if run.data == COMPARISONS else correctness_reward,
+        last_number_reward if run.data == SUMS else correctness_reward,
         config,
         data.train,
         teacher=endpoint,
@@ -129,8 +129,8 @@ def _check_data(data: datasets.TrainingData, run: Run, config: ThinkTuningConfig
 
 
 def _data(run: Run, tokenizer: Any) -> datasets.TrainingData:
-    if run.data == COMPARISONS:
-        parts = (comparison_rows("train"), comparison_rows("validation")[: run.validation])
+    if run.data == SUMS:
+        parts = (sum_rows("train"), sum_rows("validation")[: run.validation])
         return datasets.TrainingData(*map(Dataset.from_list, parts), 0)
     if run.data != TINY:
         return datasets.training_data(
@@ -144,6 +144,8 @@ def _data(run: Run, tokenizer: Any) -> datasets.TrainingData:
 
 
 def _teacher_prompt(run: Run) -> Any:
+    if run.data == SUMS:
+        return teacher_prompt()
     return TINY_PROMPT if run.is_tiny else INSTRUCT_PROMPT
 
 

@@ -1,8 +1,12 @@
 """The form of guidance as a constraint on decoding, for teachers too weak to keep it by themselves.
 
 Decoding is constrained by llguidance (the extra `form`). Why not another: xgrammar asks for triton; outlines-core and
-lm-format-enforcer bound lengths in characters. llguidance has no dependencies and bounds a part in tokens: a reply
-always ends within its budget. Their speeds were not compared.
+lm-format-enforcer bound lengths in characters. with llguidance, which has no dependencies, a part is bounded in tokens here: a
+reply ends within its budget. Their speeds were not compared.
+
+The form is one regular expression, and what closes a part that is too long is forced here. (llguidance's own
+`max_tokens` on a part lets no part end earlier: SmolLM2, which keeps the form by itself, then repeated its last
+sentence up to the limit.)
 """
 
 from __future__ import annotations
@@ -19,18 +23,17 @@ KEEPS_FORM = ("json", "regex")  # how a server is asked
 # may, "<b>" and "[x]" may not.
 _PIECE = r"(?:[^<\[]|[<\[][ \d=.\-])"
 _FIRST = r"(?:[^<\[\s]|[<\[][ \d=.\-])"
-_GRAMMAR = r"""
-start: "<opinion>" OPINION "</opinion><reason>" reason "</reason><phrase>" phrase "</phrase>"
-OPINION: "correct" | "incorrect"
-reason[max_tokens=%d]: TEXT
-phrase[max_tokens=%d]: TEXT
-TEXT: /%s%s*/
-"""
 _FIXED = ("<opinion>incorrect</opinion><reason>", "</reason><phrase>", "</phrase>")
-# Where reason or phrase is cut inside a character that is spelt in bytes, the rest of it still comes: 3 tokens for each.
+# Where reason or phrase must end behind "<" or inside a character that is spelt in bytes, the rest still comes first.
 _UNFINISHED = 6
 _SHORTEST = 16  # tokens of reason and phrase together
 _CHARACTERS = 2  # a token, at least, of text with numbers: for servers, which bound characters
+
+
+def _form(reason: str = "*", phrase: str = "*") -> str:
+    """The form as a regular expression; `reason` and `phrase` say how long each may be."""
+    parts = [f"{_FIRST}{_PIECE}{length}" for length in (reason, phrase)]
+    return r"<opinion>(correct|incorrect)</opinion>\n?<reason>{}</reason>\n?<phrase>{}</phrase>".format(*parts)
 
 
 class Form:
@@ -45,6 +48,7 @@ class Form:
             raise ImportError(
                 'a teacher that keeps the form needs the package llguidance: pip install "thinktuning_lite[form]"'
             )
+        from llguidance import grammar_from
         from llguidance.hf import from_tokenizer
 
         tags = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in _FIXED) + 1
@@ -61,41 +65,62 @@ class Form:
                 f"llguidance cannot read this tokenizer ({error}): its teacher cannot keep the form; set "
                 "teacher_keeps_form=False"
             ) from error
-        self.eos_id = eos_ids[0]
-        self.grammar = _GRAMMAR % (free * 2 // 5, free - free * 2 // 5, _FIRST, _PIECE)
+        self.tokenizer, self.eos_id, self.grammar = tokenizer, eos_ids[0], grammar_from("regex", _form())
+        opened, _, closed = (len(tokenizer.encode(text, add_special_tokens=False)) for text in _FIXED)
+        limits = (opened + free * 2 // 5, max_new_tokens - closed - _UNFINISHED // 2 - 1)
+        # What closes reason and phrase, and at which length of the reply it must.
+        self.closings = [
+            (limit, tag, tokenizer.encode(tag, add_special_tokens=False))
+            for limit, tag in zip(limits, ("</reason>", "</phrase>"), strict=True)
+        ]
 
     def __call__(self, n: int) -> FormConstraint:
         from llguidance import LLMatcher
 
-        return FormConstraint([LLMatcher(self.tokens, self.grammar) for _ in range(n)], self.eos_id)
+        return FormConstraint(self, [LLMatcher(self.tokens, self.grammar) for _ in range(n)])
 
 
 class FormConstraint:
     """A `sampling.Constraint`: what each reply of one batch may say next. The tags are said in the tokenizer's own tokens."""
 
-    def __init__(self, matchers: list[Any], eos_id: int) -> None:
-        self.matchers, self.eos_id = matchers, eos_id
+    def __init__(self, form: Form, matchers: list[Any]) -> None:
+        self.form, self.matchers = form, matchers
+        self.said: list[list[int]] = [[] for _ in matchers]
 
     def restrict(self, rows: list[int], said: list[int] | None, logits: torch.Tensor) -> None:
-        matchers = [self.matchers[row] for row in rows]
-        for matcher, token in zip(matchers, said or [], strict=False):
-            if not matcher.is_stopped():
-                matcher.consume_token(token)
-        allowed = np.stack([self._allowed(matcher, logits.shape[-1]) for matcher in matchers])
+        for row, token in zip(rows, said or [], strict=False):
+            if not self.matchers[row].is_stopped():
+                self.matchers[row].consume_token(token)
+                self.said[row].append(token)
+        allowed = np.stack([self._allowed(row, logits.shape[-1]) for row in rows])
         logits.masked_fill_(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
 
-    def _allowed(self, matcher: Any, vocabulary: int) -> np.ndarray:
-        """(vocabulary,) of bool: what the form allows, and only the EOS once it is complete."""
-        allowed = np.zeros(vocabulary, dtype=bool)
+    def _allowed(self, row: int, vocabulary: int) -> np.ndarray:
+        """(vocabulary,) of bool: what the form allows; only the EOS once it is complete, and only what closes a part that
+        has reached its limit, as soon as that may come.
+        """
+        matcher, allowed = self.matchers[row], np.zeros(vocabulary, dtype=bool)
         if matcher.is_stopped():
-            allowed[self.eos_id] = True
+            allowed[self.form.eos_id] = True
         elif forced := matcher.compute_ff_tokens():
             allowed[forced[0]] = True
         else:
             bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
-            found = np.unpackbits(bits, bitorder="little")[:vocabulary]
-            allowed[: len(found)] = found
+            found = np.unpackbits(bits, bitorder="little")[:vocabulary].astype(bool)
+            closing = self._closing(self.said[row])
+            if closing is not None and found[closing]:
+                allowed[closing] = True
+            else:
+                allowed[: len(found)] = found
         return allowed
+
+    def _closing(self, said: list[int]) -> int | None:
+        """The next token of the tag that must close a part now, if one is at its limit."""
+        for limit, tag, ids in self.form.closings:
+            if len(said) >= limit and tag not in self.form.tokenizer.decode(said):
+                begun = max(k for k in range(len(ids)) if said[len(said) - k :] == ids[:k])
+                return ids[begun]
+        return None
 
 
 def request_fields(keeps_form: str, max_new_tokens: int, bounded: bool) -> dict[str, Any]:
@@ -105,9 +130,8 @@ def request_fields(keeps_form: str, max_new_tokens: int, bounded: bool) -> dict[
     characters = max_new_tokens * _CHARACTERS
     reason, phrase = characters * 2 // 5, characters - characters * 2 // 5
     if keeps_form == "regex":
-        texts = [f"{_FIRST}{_PIECE}{{0,{n}}}" if bounded else f"{_FIRST}{_PIECE}*" for n in (reason, phrase)]
-        form = "<opinion>(correct|incorrect)</opinion><reason>{}</reason><phrase>{}</phrase>".format(*texts)
-        return {"structured_outputs": {"regex": form}}
+        lengths = [f"{{0,{n}}}" for n in (reason, phrase)] if bounded else []
+        return {"structured_outputs": {"regex": _form(*lengths)}}
     limits = [{"maxLength": n} if bounded else {} for n in (reason, phrase)]
     schema = {
         "type": "object",
