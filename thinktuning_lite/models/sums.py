@@ -1,9 +1,10 @@
 """Sums of two small numbers, told as a story, for a small real model. Made here, nothing is downloaded.
 
-SmolLM2-135M answers them in one natural sentence, found on validation: "Eli has 9 cards and gets 2 more, so Eli has 11 cards
-now." Of 32 it got 59 % right at a temperature of 0.5, 19 % at 0.7 and hardly any at 1, where it rambles; a guess gets
-almost none. Tried and left: who of two or three has more (at T=1 no better than a guess), the larger of two numbers,
-who has how many, opposites.
+SmolLM2-135M answers them in one natural sentence: "Eli has 9 cards and gets 2 more, so Eli has 11 cards now." Found on
+validation: at T=1 it rambles and is hardly ever right (0 of 24); from the likeliest half of each token's probability
+(top_p 0.5) 10 of 32 are, at top_p 0.7 7 of 32. A guess is right once in ten times or less. So `TOP_P` cuts the samples, not the
+probabilities that are trained. Tried and left: lower temperatures (at 0.5, 59 %, but there a new paragraph, where guidance enters, is a
+millionth as likely as the end), and who of two or three has more, the larger of two numbers, who has how many, opposites.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from thinktuning_lite.method.prompts import INSTRUCT_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import Completion, text_of
 
 SUMS = "sums"  # as data: a preset's or config's name for them
-TEMPERATURE = 0.5
+TOP_P = 0.5
 NAMES = ("Ana", "Ben", "Chen", "Dora", "Eli", "Fay", "Gus", "Hana")
 THINGS = ("apples", "books", "coins", "cards", "shells", "stamps", "eggs", "pens")
 PROMPT = "{question} Answer in one short sentence."
