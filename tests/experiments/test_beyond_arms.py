@@ -16,7 +16,6 @@ from thinktuning_lite.experiments.beyond_teachers import (
     HintFirst,
     SecondReader,
     WrongTeacher,
-    hint_of,
     weak_teacher,
     with_an_error,
     written,
@@ -118,6 +117,22 @@ def test_a_fraction_policy_and_a_behaviour_policy_see_the_log_and_are_followed(b
     assert not any(BEHAVIOURS[0] in name for row in rows for name in row)
 
 
+def test_a_resumed_run_goes_on_with_what_its_policies_had_learnt(build, scripted_teacher, tmp_path):
+    def run(checkpoint: str | None) -> list[str]:
+        trainer = build(
+            scripted_teacher, guided_fraction=0.5, max_steps=6, save_strategy="steps", save_steps=3,
+            output_dir=str(tmp_path), behaviour_policy=policies.thompson(BEHAVIOURS),
+            fraction_policy=lambda at, log: 1.0 if policies.teacher_tokens(log) < 16 * 64 * 3 else 0.5,
+        )  # fmt: skip
+        begun = len(scripted_teacher.asked)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return [r.behaviour for r in scripted_teacher.asked[begun:]]
+
+    whole, resumed = run(None), run(str(tmp_path / "checkpoint-3"))
+    assert len(whole) > len(resumed) > 0
+    assert whole[-len(resumed) :] == resumed
+
+
 # --- teachers -----------------------------------------------------------------------------------------------
 
 
@@ -176,35 +191,29 @@ def test_what_both_teachers_wrote_counts(scripted_teacher):
     assert WrongTeacher(scripted_teacher, 1.0, 0).generated_tokens == 5
 
 
-def test_a_hint_is_reason_and_first_equation():
-    assert hint_of(SAID) == Guidance("incorrect", SAID.reason, "Again: 20*4=80.")
-    assert hint_of(Guidance("incorrect", "Wait.", "Again: 1+2=3. \\boxed{3}")) is None  # that would be the solution
-
-
 def test_the_solution_follows_only_where_the_hint_fails(monkeypatch):
     policy, tokenizer = load_classroom()
-    teacher = HintFirst(ScriptedTeacher(lambda r: written(SAID)), policy, tokenizer)
-    asked = []
-
-    def going_on(hints):
-        asked.extend(hints)
-        return [" 3*4=12. 80+12=92. 92-5=87. \\boxed{87}", " 23*4=82. 82-5=77. \\boxed{77}", " 3*4="]
-
-    monkeypatch.setattr(teacher, "_going_on", going_on)
-    requests = [GuidanceRequest(f"q{i}", "r") for i in range(3)]
-    found, *failed = teacher(requests)
-    assert parse_guidance(found).phrase == "Again: 20*4=80. 3*4=12. 80+12=92. 92-5=87. \\boxed{87}"
-    assert failed == [written(SAID)] * 2
-    assert [h.phrase for _, h in asked] == ["Again: 20*4=80."] * 3
+    teacher = HintFirst(
+        ScriptedTeacher(lambda r: "nonsense" if r.question == "q3" else written(SAID)), policy, tokenizer
+    )
+    found = "Again: 23*4=92. 92-5=87. \\boxed{87}"
+    own, asked = [found, "Again: 23*4=82. 82-5=77. \\boxed{77}", "Again: 3*4="], []
+    monkeypatch.setattr(teacher, "_going_on", lambda hints: asked.extend(hints) or own)
+    requests = [GuidanceRequest(f"q{i}", "r") for i in range(4)]
+    assert teacher(requests) == [
+        written(Guidance(SAID.opinion, SAID.reason, found)), written(SAID), written(SAID), "nonsense"
+    ]  # fmt: skip
+    assert asked == [(r, SAID.reason) for r in requests[:3]]
 
 
 def test_the_student_goes_on_in_its_own_role():
     policy, tokenizer = load_classroom()
-    question = sample.load_tiny_set("validation")[0]["question"]
-    (more,) = HintFirst(ScriptedTeacher(str), policy, tokenizer)._going_on(
-        [(GuidanceRequest(question, "23*4=82. \\boxed{82}"), Guidance("incorrect", "Wait.", "Again: 20*4=80."))]
-    )
-    assert more and "<" not in more and "Again" not in more
+    rows = sample.load_tiny_set("validation")[:4]
+    hints = [
+        (GuidanceRequest(r["question"], "23*4=82. \\boxed{82}"), "Hold on, 23*4=82 looks wrong to me.") for r in rows
+    ]
+    solutions = HintFirst(ScriptedTeacher(str), policy, tokenizer)._going_on(hints)
+    assert all(equations(s) and "<" not in s and s == s.strip() for s in solutions)
 
 
 def test_a_weak_teacher_keeps_the_form_and_errs_more_than_the_shipped_one():

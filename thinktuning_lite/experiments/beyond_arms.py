@@ -163,7 +163,7 @@ ARMS: dict[str, Arm] = {
     ),
     **{f"only-{name}": _single(name) for name in BEHAVIOURS},
     "hint-first": Arm(
-        "released, but reason and first equation only where the student can go on from there to the teacher's answer",
+        "released, but the reason only where the student's own second solution ends like the teacher's phrase",
         "feedback",
         RELEASED,
         trained("released", given=_hint_first),

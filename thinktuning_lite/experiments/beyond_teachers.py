@@ -11,7 +11,7 @@ import torch
 
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import LARGEST
-from thinktuning_lite.classroom.settings import COMPLETION_TOKENS, TEACHER_TOKENS
+from thinktuning_lite.classroom.settings import TEACHER_TOKENS
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.equations import calculate
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
@@ -167,11 +167,11 @@ def _answer(reply: str | NoReply) -> str | None:
 
 @dataclass
 class HintFirst(_Around):
-    """Gives the teacher's reason and first equation only, when the student, going on from there, finds the answer itself.
+    """Gives the teacher's reason only, when the student, going on from there, finds the answer itself; else the phrase too.
 
-    The hint has failed when the student's greedy continuation ends with another answer than the teacher's phrase: then
-    the whole phrase is given. So the feedback is as long as the student is wrong. What the student continued counts as
-    the teacher's in the loss. `policy` is the student in training.
+    The hint has failed when the student's greedy second solution ends with another answer than the teacher's phrase. So
+    the feedback is as long as the student is wrong. What the student wrote after the hint counts as the teacher's in the
+    loss. `policy` is the student in training.
     """
 
     teacher: Teacher
@@ -180,35 +180,25 @@ class HintFirst(_Around):
 
     def __call__(self, requests: list[GuidanceRequest]) -> list[str | NoReply]:
         replies = list(self.teacher(requests))
-        said = [parse_guidance(r) if isinstance(r, str) else None for r in replies]
-        hinted = {i: hint for i, g in enumerate(said) if g and (hint := hint_of(g))}
-        going_on = self._going_on([(requests[i], hint) for i, hint in hinted.items()])
-        for (i, hint), more in zip(hinted.items(), going_on, strict=True):
-            found = extract_answer(hint.phrase + more)
-            if found is not None and found == extract_answer(said[i].phrase):
-                replies[i] = written(Guidance(hint.opinion, hint.reason, hint.phrase + more))
+        said = {i: g for i, r in enumerate(replies) if isinstance(r, str) and (g := parse_guidance(r))}
+        solutions = self._going_on([(requests[i], g.reason) for i, g in said.items()])
+        for (i, g), own in zip(said.items(), solutions, strict=True):
+            found = extract_answer(own)
+            if found is not None and found == extract_answer(g.phrase):
+                replies[i] = written(Guidance(g.opinion, g.reason, own))
         return replies
 
-    def _going_on(self, hints: list[tuple[GuidanceRequest, Guidance]]) -> list[str]:
-        """The student's greedy continuation of each response with a hint behind it."""
+    def _going_on(self, hints: list[tuple[GuidanceRequest, str]]) -> list[str]:
+        """The student's greedy second solution behind each response and reason."""
         chats = [[{"role": "user", "content": request.question}] for request, _ in hints]
         prompts = [
             self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
-            + encode_guidance(self.tokenizer, request.response + hint.text)
-            for chat, (request, hint) in zip(chats, hints, strict=True)
+            + encode_guidance(self.tokenizer, f"{request.response}\n\n{reason}")
+            for chat, (request, reason) in zip(chats, hints, strict=True)
         ]
         ids = sample(
-            self.policy, prompts, max_new_tokens=COMPLETION_TOKENS, temperature=0.0,
+            self.policy, prompts, max_new_tokens=TEACHER_TOKENS, temperature=0.0,
             eos_ids=eos_ids_of(self.policy, self.tokenizer), pad_id=self.tokenizer.pad_token_id,
             suppress_ids=suppressed_ids(self.policy),
         )  # fmt: skip
-        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-
-
-def hint_of(said: Guidance) -> Guidance | None:
-    """The guidance up to the end of its phrase's first equation; None without one, and where nothing would follow."""
-    found = _EQUATION.search(said.phrase)
-    end = said.phrase.find(".", found.end()) + 1 if found else 0
-    if not end or not _EQUATION.search(said.phrase, end):
-        return None
-    return Guidance(said.opinion, said.reason, said.phrase[:end])
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
