@@ -83,13 +83,13 @@ def test_the_schedules_differ_in_when_they_guide():
 
 def test_the_controller_guides_more_where_groups_are_all_wrong_and_ends_when_own_rollouts_match():
     policy = policies.by_need()
-    need = step(all_wrong=0.25, reward__own=0.2, reward__guided=0.9, fraction=0.25)
+    need = step(all_wrong=0.0625, reward__own=0.2, reward__guided=0.9, fraction=0.25)
     none = step(all_wrong=0.0, reward__own=0.6, reward__guided=0.9, fraction=0.125)
     matched = step(all_wrong=0.0, reward__own=0.9, reward__guided=0.9, fraction=0.125)
     assert policy(0, []) == 1 / 8
-    assert policy(4, [need] * 4) == 3 / 8
+    assert policy(4, [need] * 4) == 3 / 16
     assert policy(9, [need] * 4 + [none] * 4) == 1 / 8
-    assert policy(5, [step(all_wrong=0.9, reward__own=0.0, reward__guided=0.9)] * 4) == policies.HIGHEST
+    assert policy(5, [step(all_wrong=0.9, reward__own=0.0, reward__guided=0.9)] * 4) == policies.HIGHEST_BY_NEED
     assert policy(3, [matched] * 3) > 0  # three steps are not enough to tell
     ended = [need] * 4 + [matched] * 4
     assert policy(8, ended) == 0

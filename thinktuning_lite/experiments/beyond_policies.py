@@ -11,7 +11,8 @@ from thinktuning_lite.method.teacher import BehaviourPolicy, FractionPolicy, gui
 
 REPLY_TOKENS = 62  # what a well-formed reply of the shipped teacher puts into the loss, in the mean, EOS included
 WINDOW = 4  # guided steps that the controller looks back at: 32 guided rollouts
-HIGHEST = 1 / 2  # of a group, for every schedule: half of it stays the student's own
+HIGHEST = 1 / 2  # of a group, where a schedule begins: half of it stays the student's own
+HIGHEST_BY_NEED = 1 / 4  # the controller's: at more, the budget would be spent before it could see an effect
 
 
 def thompson(behaviours: Sequence[str]) -> BehaviourPolicy:
@@ -71,7 +72,7 @@ def falling(schedule: str, steps: int) -> FractionPolicy:
 def by_need(log_rows: int = WINDOW) -> FractionPolicy:
     """A controller: one of each group, and as much more as there are groups in which no own rollout was right.
 
-    At most HIGHEST. It ends for good once, over the last `log_rows` guided steps, the student's own rollouts earn as
+    At most HIGHEST_BY_NEED. It ends for good once, over the last `log_rows` guided steps, the student's own rollouts earn as
     much as the guided ones.
     """
 
@@ -85,7 +86,7 @@ def by_need(log_rows: int = WINDOW) -> FractionPolicy:
 
         if len(rows) == log_rows and mean("reward/own") >= mean("reward/guided"):
             return 0.0
-        return min(HIGHEST, 1 / GROUP_SIZE + mean("all_wrong"))
+        return min(HIGHEST_BY_NEED, 1 / GROUP_SIZE + mean("all_wrong"))
 
     return fraction
 
