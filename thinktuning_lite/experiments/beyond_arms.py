@@ -179,8 +179,8 @@ ARMS: dict[str, Arm] = {
     "wrong-33": _wrong(1 / 3),
     "wrong-67": _wrong(2 / 3),
     "wrong-100": _wrong(1.0),
-    "intended-wrong-67": _wrong(2 / 3, "intended"),
-    "luffy-wrong-67": _wrong(2 / 3, "luffy"),
+    "intended-wrong-33": _wrong(1 / 3, "intended"),
+    "luffy-wrong-33": _wrong(1 / 3, "luffy"),
     # 4. Weak teachers, together.
     "weak": _weak(lambda a, b: a, "released, by one weak teacher", RELEASED),
     "weak-second-reader": _weak(

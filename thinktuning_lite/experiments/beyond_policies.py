@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from thinktuning_lite.experiments.side_by_side import GROUP_SIZE, GUIDED_SHARE_OF_RUN, PROMPTS_PER_STEP
 from thinktuning_lite.method.teacher import BehaviourPolicy, FractionPolicy, guided_fraction
 
-REPLY_TOKENS = 62  # what a well-formed reply of the shipped teacher puts into the loss, in the mean, EOS included
+REPLY_TOKENS = 60  # what a guided rollout of the main job's has of the teacher, in the mean (59.7), EOS included
 WINDOW = 4  # guided steps that the controller looks back at: 32 guided rollouts
 HIGHEST = 1 / 2  # of a group, where a schedule begins: half of it stays the student's own
 HIGHEST_BY_NEED = 1 / 4  # the controller's: at more, the budget would be spent before it could see an effect
@@ -47,9 +47,17 @@ def guided_rollouts(steps: int) -> int:
 
 
 def within_budget(policy: FractionPolicy, steps: int) -> FractionPolicy:
-    """The policy, until the main job's teacher tokens (its rollouts, at REPLY_TOKENS each) are spent; 0 after that."""
-    budget = guided_rollouts(steps) * REPLY_TOKENS
-    return lambda step, log: policy(step, log) if teacher_tokens(log) < budget else 0.0
+    """The policy, as long as the main job's teacher tokens (its rollouts, at REPLY_TOKENS each) last.
+
+    What is left is counted in whole steps of one rollout a group: half of such a step may be spent too much, or not.
+    """
+    budget, one_each = guided_rollouts(steps) * REPLY_TOKENS, PROMPTS_PER_STEP * REPLY_TOKENS
+
+    def fraction(step: int, log: Sequence[dict]) -> float:
+        left = max(0, round((budget - teacher_tokens(log)) / one_each))
+        return min(policy(step, log), left / GROUP_SIZE)
+
+    return fraction
 
 
 def spread(steps: int) -> FractionPolicy:
@@ -59,13 +67,13 @@ def spread(steps: int) -> FractionPolicy:
 
 
 def falling(schedule: str, steps: int) -> FractionPolicy:
-    """From HIGHEST to 0 by `schedule` ("linear", "cosine"), in a phase as long as the budget of rollouts allows."""
+    """From HIGHEST to 0 by `schedule` ("linear", "cosine"), in the shortest phase that spends the main job's rollouts."""
 
     def rollouts(phase: int) -> int:
         fractions = (guided_fraction(s, phase, HIGHEST, 0.0, schedule) for s in range(phase))
         return PROMPTS_PER_STEP * sum(max(1, round(f * GROUP_SIZE)) for f in fractions if f > 0)
 
-    phase = next(n for n in itertools.count(1) if n == steps or rollouts(n + 1) > guided_rollouts(steps))
+    phase = next(n for n in itertools.count(1) if n == steps or rollouts(n) >= guided_rollouts(steps))
     return lambda step, log: guided_fraction(step, phase, HIGHEST, 0.0, schedule)
 
 

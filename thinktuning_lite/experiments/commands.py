@@ -28,7 +28,7 @@ BEYOND_ARMS = (
     "grpo", "released", "intended", "luffy",
     "bandit", "only-self-conflict", "only-self-critique", "only-self-agreement", "only-self-consultancy", "hint-first",
     "fraction-spread", "fraction-linear", "fraction-cosine", "fraction-controller",
-    "wrong-33", "wrong-67", "wrong-100", "intended-wrong-67", "luffy-wrong-67",
+    "wrong-33", "wrong-67", "wrong-100", "intended-wrong-33", "luffy-wrong-33",
     "weak", "weak-second-reader", "weak-agree",
 )  # fmt: skip
 SMOL_ARMS = ("grpo", "released", "intended")
@@ -100,7 +100,7 @@ def beyond_parser() -> Parser:
     parser = _parser("beyond", """\
 Beyond the paper: its future work, its limits and its relatives, as arms of one grid, with differences to GRPO.
 
-takes   about 45 seconds a run on one CPU core, so two minutes for three seeds of an arm on two cores
+takes   one to three minutes of one CPU core a run, by how long its answers grow: for all arms about two hours on two cores
 writes  runs/<name>/: one folder a run (metrics.jsonl, checkpoints, result.json), results.json, table.md
 
 Interrupted, the same command goes on where it was. Other --arms join those that are there; the table shows every arm whose
