@@ -3,8 +3,7 @@
 
 const BLOCK = 250; // tokens drawn together; of long rollouts only the blocks near the window are drawn
 const MUCH = 60; // characters, from which on a tile may not grow with its text
-const NEAR = "600px";
-const PATIENCE = 5; // milliseconds of a frame that drawing blocks may take
+const NEAR = "400px";
 const MARKS = 1500; // points in the weight figure
 const COLOURS = {
   author: "who wrote the token",
@@ -123,6 +122,7 @@ class View {
 
   set(patch) {
     if (Object.entries(patch).every(([key, value]) => this.ui()[key] === value)) return;
+    this.found = ["filter", "step", "search"].some((key) => key in patch); // the list that comes is another
     this.model.set("ui", { ...this.ui(), ...patch });
     this.model.save_changes();
     const own = ["rollout", "colour"]; // all else is answered by the kernel
@@ -168,7 +168,7 @@ class View {
     this.list = h("select", { size: 7, class: "tti-list", "aria-label": "Groups" });
     this.list.addEventListener("input", () => this.set({ group: this.list.value, rollout: -1 }));
     this.count = h("p", { class: "tti-note", role: "status" });
-    const box = h("div", { class: "tti-box tti-finder" }, h("h3", {}, "Groups"));
+    const box = h("div", { class: "tti-box tti-finder" }, h("h2", {}, "Groups"));
     const at = (s) => this.model.get("listing").steps.indexOf(s) + 1;
     const step = this.slider(
       "Step",
@@ -269,11 +269,11 @@ class View {
   // ------------------------------------------------------------ the parts that show the group
 
   groupPart() {
-    this.title = h("h3");
+    this.title = h("h2");
     this.why = h("p", { class: "tti-why" });
     this.bars = h("div", { class: "tti-figure" });
     this.curve = h("div", { class: "tti-figure" });
-    const half = (title, ...inside) => h("div", { class: "tti-half" }, h("h4", {}, title), ...inside);
+    const half = (title, ...inside) => h("div", { class: "tti-half" }, h("h3", {}, title), ...inside);
     return h(
       "div",
       { class: "tti-box" },
@@ -313,7 +313,7 @@ class View {
     return h(
       "div",
       { class: "tti-box" },
-      h("h3", {}, "Tokens"),
+      h("h2", {}, "Tokens"),
       h(
         "div",
         { class: "tti-controls" },
@@ -360,6 +360,8 @@ class View {
       }),
     );
     this.sync();
+    if (this.found && groups.length && !groups.some((g) => g.key === this.ui().group)) this.set({ group: groups[0].key, rollout: -1 });
+    this.found = false;
   }
 
   go({ group, rollout, token }) {
@@ -432,12 +434,11 @@ class View {
 
   fillWanted() {
     cancelAnimationFrame(this.later);
-    const until = performance.now() + PATIENCE;
-    for (const block of this.wanted) {
-      if (performance.now() > until) return void (this.later = requestAnimationFrame(() => this.fillWanted()));
-      this.wanted.delete(block);
-      this.fill(block);
-    }
+    const [block] = this.wanted; // one a frame
+    if (!block) return;
+    this.wanted.delete(block);
+    this.fill(block);
+    this.later = requestAnimationFrame(() => this.fillWanted());
   }
 
   // Draws a block's tokens, if they are not drawn.

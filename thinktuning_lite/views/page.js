@@ -216,7 +216,7 @@ async function showPage(main, panes) {
   const models = [];
   for (const data of panes) {
     const pane = h("div", { class: "tti-pane" });
-    if (panes.length > 1) pane.append(h("h2", {}, data.title));
+    if (panes.length > 1) pane.append(h("h1", {}, data.title));
     main.append(pane);
     models.push(await showStatic(pane, data));
   }
