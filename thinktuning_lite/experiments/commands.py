@@ -118,7 +118,8 @@ def smol_quote_parser() -> Parser:
     parser = _parser("smol-quote", """\
 The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
 
-takes   MINUTES on one CPU core (three arms, two seeds), and `thinktuning fetch smol` once before
+takes   a quarter of an hour an arm and seed on one CPU core, by its first steps (no arm was run to its end by us yet),
+        and `thinktuning fetch smol` once before
 writes  runs/<name>/ as `thinktuning quote` does
 
 Interrupted, the same command goes on where it was.""")  # fmt: skip

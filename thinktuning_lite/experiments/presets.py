@@ -153,7 +153,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smol": dict(  # a small real model: float32 on a CPU, bf16 or fp16 on any GPU; nothing but the model is downloaded
         model=SMOL, data=SUMS, quantization="none", max_prompt_tokens=128, validation=64,
         training=_ALWAYS | dict(
-            # Seen on validation: at 1e-3, with 32 tokens, three steps teach the policy to go on after its answer; then all
+            # Seen in a run that was given up: at 1e-3, with 32 tokens, three steps teach the policy to go on after its answer; then all
             # rollouts are cut off, and none can be guided. 64 hold an answer and what guidance puts behind it.
             output_dir="runs/train-smol", learning_rate=5e-4, num_generations=8, per_device_train_batch_size=8,
             gradient_accumulation_steps=2, max_completion_length=64, teacher_max_new_tokens=80, teacher_keeps_form=True,

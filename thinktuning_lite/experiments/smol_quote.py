@@ -4,7 +4,7 @@
 
 Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
-third of the steps.
+third of the steps. No arm was run to its end by us yet: two cores were shared by too many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from thinktuning_lite.experiments.commands import smol_quote_parser
 from thinktuning_lite.experiments.folders import RunPlan, result_path
 from thinktuning_lite.experiments.movie_quote import completion_logps, exactly_once
 from thinktuning_lite.experiments.presets import resolve
-from thinktuning_lite.method.files import append_row, read_json, write_json
+from thinktuning_lite.method.files import append_row, read_json, whole_lines, write_json
 from thinktuning_lite.method.prompts import QUOTES
 from thinktuning_lite.method.rewards import behaviour_reward
 from thinktuning_lite.method.sampling import eos_ids_of, sample
@@ -32,6 +32,7 @@ from thinktuning_lite.method.trainer import ThinkTuningTrainer
 from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config
 from thinktuning_lite.models.machine import probe as probe_machine
+from thinktuning_lite.models.smol import SMOLLM2
 from thinktuning_lite.models.sums import TOP_P, last_number, last_number_reward, sum_rows, teacher_prompt
 
 ARMS = ("grpo", "released", "intended")
@@ -98,10 +99,9 @@ def probe(model: Any, tokenizer: Any, rows: list[dict], quote: str) -> dict[str,
     for name in ("greedy", "sampled"):
         ids = respond(model, tokenizer, rows, name == "greedy")
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        out[f"{name}/once"] = sum(exactly_once(t, quote) for t in texts) / len(texts)
-        out[f"{name}/accuracy"] = sum(last_number(t) == r["answer"] for t, r in zip(texts, rows, strict=True)) / len(
-            rows
-        )
+        right = [last_number(text) == row["answer"] for text, row in zip(texts, rows, strict=True)]
+        out[f"{name}/once"] = sum(exactly_once(text, quote) for text in texts) / len(texts)
+        out[f"{name}/accuracy"] = sum(right) / len(right)
         out[f"{name}/length"] = sum(map(len, ids)) / len(ids)
     out["kl"] = kl_to_base(model, tokenizer, rows[:FEW], ids[:FEW])
     return out | line_logps(model, tokenizer, rows[:FEW], quote)
@@ -167,6 +167,21 @@ def run(plan: SmolPlan) -> dict[str, list[dict]]:
     return {a: [read_json(result_path(plan, a, s)) for s in plan.seeds] for a in plan.arms}
 
 
+def save_rollouts(plan: SmolPlan, folder: Path) -> None:
+    """Keep of each arm's first seed the first group of its first logged step, of the last guided one and of the last one."""
+    for arm in plan.arms:
+        log = result_path(plan, arm, plan.seeds[0]).parent / "rollouts.jsonl"
+        head, *rows = [json.loads(line) for line in whole_lines(log)]
+        steps = sorted({row["step"] for row in rows})
+        guided = [row["step"] for row in rows if any(row["author"])]
+        kept = {steps[0], steps[-1], *guided[-1:]}
+        head["run"]["tokenizer"] = SMOLLM2.hub_id
+        some = [head, *(row for row in rows if row["step"] in kept and row["group"] == 0)]
+        path = folder / "rollouts" / f"{arm}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = smol_quote_parser()
     options = vars(parser.parse_args(arguments))
@@ -178,4 +193,5 @@ def main(arguments: list[str] | None = None) -> None:
         write_json(plan.folder / "results.json", results)
         if save_to:
             runs.save_log(plan, save_to)
+            save_rollouts(plan, save_to)
     print(json.dumps(results, indent=1))

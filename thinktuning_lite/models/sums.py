@@ -2,7 +2,7 @@
 
 SmolLM2-135M answers them in one natural sentence: "Eli has 9 cards and gets 2 more, so Eli has 11 cards now." Found on
 validation: at T=1 it rambles and is hardly ever right (0 of 24); from the likeliest half of each token's probability
-(top_p 0.5) 10 of 32 are, at top_p 0.7 7 of 32. A guess is right once in ten times or less. So `TOP_P` cuts the samples, not the
+(top_p 0.5) 10 of 32 are, at top_p 0.7 7 of 32. A guess is right once in nine times at most. So `TOP_P` cuts the samples, not the
 probabilities that are trained. Tried and left: lower temperatures (at 0.5, 59 %, but there a new paragraph, where guidance enters, is a
 millionth as likely as the end), and who of two or three has more, the larger of two numbers, who has how many, opposites.
 """
