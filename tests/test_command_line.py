@@ -11,7 +11,7 @@ import pytest
 
 from thinktuning_lite import __main__ as command_line
 from thinktuning_lite.experiments import (
-    beyond_arms,
+    beyond,
     commands,
     methods,
     movie_quote,
@@ -82,7 +82,7 @@ def test_the_names_in_the_help_are_those_that_the_commands_know():
     assert commands.RUN_ARMS == (*side_by_side.ARMS, *side_by_side.DEPARTURES)
     assert tuple(methods.METHODS) == commands.METHODS
     assert tuple(movie_quote.ARMS) == commands.QUOTE_ARMS
-    assert tuple(beyond_arms.ARMS) == commands.BEYOND_ARMS
+    assert tuple(beyond.ARMS) == commands.BEYOND_ARMS
     assert smol_quote.ARMS == commands.SMOL_ARMS
     assert tuple(presets.PRESETS) == commands.PRESETS
     assert tuple(GPUS) == commands.CARDS

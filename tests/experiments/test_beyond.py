@@ -9,7 +9,8 @@ import pytest
 
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments import beyond, beyond_arms, runs
-from thinktuning_lite.experiments.beyond_arms import ARMS, Arm, BeyondPlan, Cost, cost_of
+from thinktuning_lite.experiments.beyond import ARMS
+from thinktuning_lite.experiments.beyond_arms import Arm, BeyondPlan, Cost, cost_of
 
 TOY = dict(seeds=(0,), steps=2, sets=("test", "validation"), limit=4)
 

@@ -19,26 +19,30 @@ import numpy as np
 
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.evaluation import statistics
-from thinktuning_lite.experiments import runs
-from thinktuning_lite.experiments.beyond_arms import ARMS, GRPO, RELEASED, BeyondPlan
+from thinktuning_lite.experiments import beyond_arms, beyond_relatives, runs
+from thinktuning_lite.experiments.beyond_arms import GRPO, RELEASED, BeyondPlan
 from thinktuning_lite.experiments.commands import beyond_parser
 from thinktuning_lite.experiments.folders import result_path
 from thinktuning_lite.experiments.side_by_side import TEST_SETS
+from thinktuning_lite.method.calculator import Calculator
 from thinktuning_lite.method.files import read_json, write_json
 
+ARMS = beyond_arms.ARMS | beyond_relatives.ARMS
 Results = Mapping[str, Sequence[dict[str, Any]]]  # {arm: [result of each seed]}
 
 
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def evaluate(model: Any, tokenizer: Any, plan: BeyondPlan, seed: int) -> dict[str, dict[str, Any]]:
+def evaluate(
+    model: Any, tokenizer: Any, plan: BeyondPlan, seed: int, calculator: bool = False
+) -> dict[str, dict[str, Any]]:
     """Per set: `sampled` (T=1) and `greedy`, a string with 0 or 1 for each question, and means over the samples."""
-    out = {}
+    out, tool = {}, Calculator(tokenizer) if calculator else None
     for name in plan.sets:
         rows = sample.load_tiny_set(name)[: plan.limit]
-        sampled, _ = sample.evaluate(model, tokenizer, rows, temperature=1.0, seed=seed)
-        greedy, _ = sample.evaluate(model, tokenizer, rows, temperature=0.0)
+        sampled, _ = sample.evaluate(model, tokenizer, rows, temperature=1.0, seed=seed, tool=tool)
+        greedy, _ = sample.evaluate(model, tokenizer, rows, temperature=0.0, tool=tool)
         means = {k: v for k, v in sampled.summary().items() if k != "accuracy"}
         out[name] = {"sampled": _digits(sampled.correct), "greedy": _digits(greedy.correct)} | means
     return out
@@ -56,7 +60,7 @@ def run_one(plan: BeyondPlan, arm: str, seed: int, bar: int = 0) -> None:
     began = time.process_time()
     model, tokenizer, cost = ARMS[arm].train(plan, seed, path.parent, bar)
     ended = time.process_time()
-    sets = evaluate(model, tokenizer, plan, seed)
+    sets = evaluate(model, tokenizer, plan, seed, ARMS[arm].calculator)
     seconds = {"train": round(ended - began, 1), "evaluate": round(time.process_time() - ended, 1)}
     write_json(path, {"arm": arm, "seed": seed, "sets": sets, "cost": asdict(cost), "cpu_seconds": seconds})
 

@@ -66,12 +66,14 @@ Train = Callable[[BeyondPlan, int, Path, int], Trained]  # (plan, seed, run's fo
 
 @dataclass(frozen=True)
 class Arm:
-    """What it does in a sentence, the question it belongs to, the arm without that one change, and how it is trained."""
+    """What it does in a sentence, the question it belongs to, the arm without that one change, and how it is trained;
+    `calculator`: the student has one when it is examined."""
 
     says: str
     group: str
     control: str
     train: Train
+    calculator: bool = False
 
 
 def cost_of(metrics: Sequence[dict]) -> Cost:

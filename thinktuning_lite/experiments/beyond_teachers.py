@@ -31,10 +31,10 @@ NOISE = 0.22  # of each weight matrix's standard deviation
 _EQUATION = re.compile(r"(\d+)([-+*])(\d+)=(\d+)")
 
 
-def tiny_teacher() -> PolicyTeacher:
+def tiny_teacher(calculator: bool = False) -> PolicyTeacher:
     """The trainer's default teacher of the tiny classroom, the frozen start, to be wrapped."""
     model, tokenizer = load_classroom()
-    return PolicyTeacher(model.requires_grad_(False), tokenizer, TINY_PROMPT, TEACHER_TOKENS)
+    return PolicyTeacher(model.requires_grad_(False), tokenizer, TINY_PROMPT, TEACHER_TOKENS, calculator=calculator)
 
 
 def weak_teacher(seed: int, noise: float = NOISE) -> PolicyTeacher:

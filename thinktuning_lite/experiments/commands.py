@@ -30,6 +30,9 @@ BEYOND_ARMS = (
     "fraction-spread", "fraction-linear", "fraction-cosine", "fraction-controller",
     "wrong-33", "wrong-67", "wrong-100", "intended-wrong-33", "luffy-wrong-33",
     "weak", "weak-second-reader", "weak-agree",
+    "start", "random-reward", "random-reward-guided", "shuffled", "failed-only", "dynamic-sampling", "refinement", "sdpo",
+    "sdft", "process-reward", "process-reward-guided", "counted-steps", "teacher-calculator", "start-calculator",
+    "student-calculator",
 )  # fmt: skip
 SMOL_ARMS = ("grpo", "released", "intended")
 MODELS = ("smol",)

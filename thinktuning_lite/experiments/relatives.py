@@ -60,7 +60,7 @@ class UnequalGroupsTrainer(ThinkTuningTrainer):
 
 def equal_token_steps(steps: int) -> int:
     """Steps of UnequalGroupsTrainer that sample as many groups as `steps` of the others do."""
-    return steps * PROMPTS_PER_STEP // (PROMPTS_PER_STEP + EXTRA_GROUPS)
+    return max(1, steps * PROMPTS_PER_STEP // (PROMPTS_PER_STEP + EXTRA_GROUPS))
 
 
 class RefinementTrainer(ThinkTuningTrainer):

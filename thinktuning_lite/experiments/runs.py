@@ -164,6 +164,7 @@ SAVED = ("config.json", "environment.json", "results.json", "table.md", "curves.
 SAVED_METRICS = re.compile(
     r"step|reward|frac_reward_zero_std|completions/mean_length|grad_norm|step_time|rewards/.*/mean"
     r"|guidance/(fraction|format_failures|failures|teacher_tokens|generated_tokens|all_wrong|reward/.*|behaviour/.*)"
+    r"|steps/.*|unequal_groups|self_distillation/.*"
 )
 
 

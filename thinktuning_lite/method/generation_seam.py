@@ -54,6 +54,7 @@ class GenerationSeam(GRPOTrainer):
     behaviour_policy: BehaviourPolicy | None
     _inputs: list[dict]
     _teacher_mask: list[list[int]]
+    _calling: frozenset[int] | set[int] = frozenset()  # rollouts that ended with a tool's answer still due
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs):
         training = self.model.training
@@ -61,9 +62,27 @@ class GenerationSeam(GRPOTrainer):
             completion_ids, logprobs = self._sampled(
                 prompt_ids, images, multimodal_fields, num_generations, *args, **kwargs
             )
+        if self.tools:  # a turn among several: guidance waits for the last
+            return completion_ids, logprobs
+        return self._with_guidance(prompt_ids, completion_ids, logprobs)
+
+    def _tool_call_loop(self, prompts, prompt_ids, *args, **kwargs):
+        """With tools, guidance follows the last turn of the whole, calls and results included, and is in the loss."""
+        mask, turns, ids, logprobs, *rest = super()._tool_call_loop(prompts, prompt_ids, *args, **kwargs)
+        self._calling = {i for i, said in enumerate(turns) if said[-1].get("tool_calls")}
+        ids, logprobs = self._with_guidance(prompt_ids, ids, logprobs)
+        for i in self._replaced:
+            n = sum(self._teacher_mask[i])
+            mask[i] = mask[i][: len(ids[i]) - n] + [1] * n
+            taught = self._tokenizer.decode(ids[i][-n:], skip_special_tokens=True)
+            turns[i][-1] = turns[i][-1] | {"content": (turns[i][-1].get("content") or "") + taught}
+        return mask, turns, ids, logprobs, *rest
+
+    def _with_guidance(self, prompt_ids, completion_ids, logprobs):
+        """The rollouts, some of them guided while guidance is on, and `_teacher_mask` for all of them."""
         self._teacher_mask = [[0] * len(ids) for ids in completion_ids]
         self._replaced, self._shown = {}, {}
-        fraction = self.guided_fraction_now()
+        training, fraction = self.model.training, self.guided_fraction_now()
         if training and fraction > 0:
             with self.training_log.timed("teach", training):
                 completion_ids, logprobs = self._guide(prompt_ids, completion_ids, logprobs, fraction)
@@ -111,7 +130,6 @@ class GenerationSeam(GRPOTrainer):
         self, prompt_ids: list[list[int]], completion_ids: list[list[int]], logprobs: list | None, fraction: float
     ):
         """Splice guidance into the picked rollouts; a reply that is malformed or missing leaves its rollout as it was."""
-        self._replaced, self._shown = {}, {}
         responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         picks, rng = self._pick(completion_ids, responses, fraction)
         kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}
@@ -150,7 +168,10 @@ class GenerationSeam(GRPOTrainer):
         # Stateless: a resumed run, whose `_step` starts at 0 again, draws the same picks.
         turn = self._step % a.gradient_accumulation_steps
         rng = random.Random(f"{a.seed}/{self.state.global_step}/{turn}/{self.accelerator.process_index}")
-        ended = (bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids)
+        ended = (
+            bool(ids) and ids[-1] in self.eos_token_ids and i not in self._calling
+            for i, ids in enumerate(completion_ids)
+        )  # fmt: skip
         eligible = [bool(end and question_of(row)) for end, row in zip(ended, self._inputs, strict=True)]
         correct = None if a.guidance_selection == "random" else self._correct(responses)
         return select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct), rng
@@ -234,7 +255,7 @@ class GenerationSeam(GRPOTrainer):
         self._rewards = total[start : start + len(prompts)]
         self._rewards_each = rewards[start : start + len(prompts)].tolist()
         self._scored = prompts, completions, completion_ids_list
-        self._texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        self._texts = [c if isinstance(c, str) else c[-1].get("content") or "" for c in completions]
         if self.model.training:
             self.watch.saw_rewards(total, inputs[0], self._texts[0])
         return rewards

@@ -20,9 +20,14 @@ def check_inputs(model: Any, train_dataset: Any, args: Any, processing_class: An
     """What can be refused before a model is loaded."""
     if not isinstance(args, ThinkTuningConfig):
         raise TypeError(f"args is a {type(args).__name__}; ThinkTuningTrainer needs a ThinkTuningConfig")
-    for name in ("rollout_func", "tools", "environment_factory"):
+    for name in ("rollout_func", "environment_factory"):
         if others.get(name):
-            raise ValueError(f"{name}: guidance is spliced into TRL's own single-turn generation only; leave it out")
+            raise ValueError(f"{name}: guidance is spliced into what TRL itself samples; leave it out")
+    if others.get("tools") and args.guide_after_first_answer:
+        raise ValueError(
+            "tools with guide_after_first_answer=True: a cut after an answer in the middle of several turns would part a "
+            "call from its result; with tools guidance follows the last turn, so leave it False"
+        )
     if others.get("teacher") is not None and args.teacher_max_prompt_length is not None:
         raise ValueError(
             f"teacher_max_prompt_length={args.teacher_max_prompt_length} limits the default teacher, and another was "

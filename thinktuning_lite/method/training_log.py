@@ -94,7 +94,8 @@ class TrainingLog:
         """Probability, weight and share of the loss by who wrote the token; the weights stay in inputs["weights"]."""
         p = inputs["current_logps"].exp()
         taught = inputs["teacher_mask"].bool()
-        own = inputs["completion_mask"].bool() & ~taught
+        in_loss = inputs["completion_mask"] * inputs.get("tool_mask", 1)  # what a tool wrote is no one's choice
+        own = in_loss.bool() & ~taught
         row_advantages = inputs["row_advantages"].unsqueeze(1).expand_as(p)
         weight = torch.where(shaped, shape(args.shaping, p, row_advantages, args.constants).weight, 1.0)
         inputs["weights"] = weight
@@ -102,7 +103,7 @@ class TrainingLog:
             n = int(where.sum())
             self.add(f"probability/{who}", p[where].sum().item(), n)
             self.add(f"weight/{who}", weight[where].sum().item(), n)
-        share = advantages.abs() * inputs["completion_mask"]
+        share = advantages.abs() * in_loss
         self.add("loss_share/teacher", (share * taught).sum().item(), share.sum().item())
 
     # ------------------------------------------------------------ rollouts
