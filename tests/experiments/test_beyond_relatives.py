@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from thinktuning_lite.experiments.runs import read_metrics
 from thinktuning_lite.method.calculator_trainer import CalculatorTrainer
 from thinktuning_lite.method.equations import equations
 from thinktuning_lite.method.rewards import CoinReward
-from thinktuning_lite.method.rollouts import read_rollouts
+from thinktuning_lite.method.rollouts import Rollout, read_rollouts
 
 ARMS = beyond_relatives.ARMS
 # With a calculator nearly every rollout is right: in a run this small no reward would differ from another.
@@ -66,14 +67,16 @@ def test_a_coin_pays_the_coin_arms_and_nothing_else(small, tmp_path):
 def test_shuffled_words_are_about_another_problem(small, tmp_path):
     ARMS["shuffled"].train(BeyondPlan(steps=1, seeds=(0,)), 0, tmp_path, 0)
     rollouts = list(read_rollouts(tmp_path / "rollouts.jsonl"))
-    by_question = {}
-    for r in rollouts:
-        by_question.setdefault(r.question, []).append(r)
-    first, second = by_question.values()
-    guided = [next(r for r in group if r.guided) for group in (first, second)]
-    for r, other in (guided, guided[::-1]):
-        numbers = {e.left for e in equations(r.text.split("Again: ")[1])[:1]}
-        assert not numbers or any(str(n) in other.question for n in numbers)
+    first, second = (r for r in rollouts if r.guided)
+    assert first.question != second.question
+
+    def shared(r: Rollout, question: str) -> int:
+        """How many of the numbers that the teacher adds or takes away stand in a question."""
+        used = {e.right for e in equations(r.text.split("Again: ")[1]) if e.op != "*"}
+        return len(used & set(map(int, re.findall(r"\d+", question))))
+
+    for r, other in ((first, second.question), (second, first.question)):
+        assert shared(r, other) > shared(r, r.question)
 
 
 def test_the_start_is_examined_with_and_without_the_tool(tmp_path, monkeypatch):

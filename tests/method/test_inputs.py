@@ -112,6 +112,25 @@ def test_a_prompt_to_which_a_template_was_applied_is_refused(build, dataset, tok
     build(scripted_teacher, plain)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"image": "a picture"}, "column 'image'"),
+        ({"images": ["a picture"]}, "column 'images'"),
+        ({"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]}]},
+         "part of type 'image'"),
+    ],
+)  # fmt: skip
+def test_what_the_teacher_could_not_see_is_refused_and_the_way_out_named(build, scripted_teacher, change, named):
+    row = {"prompt": [{"role": "user", "content": "How many?"}], "answer": "1"} | change
+    with pytest.raises(ValueError, match=f"{named}.*guidance is text only.*guided_fraction=0"):
+        build(scripted_teacher, Dataset.from_list([row] * 4))
+
+
+def test_an_empty_picture_column_is_no_picture(build, scripted_teacher, dataset):
+    build(scripted_teacher, dataset.add_column("image", [None] * len(dataset)))
+
+
 # --- the question -------------------------------------------------------------------------------------------
 
 USER = {"role": "user", "content": "How many?"}

@@ -130,6 +130,7 @@ class GenerationSeam(GRPOTrainer):
         self, prompt_ids: list[list[int]], completion_ids: list[list[int]], logprobs: list | None, fraction: float
     ):
         """Splice guidance into the picked rollouts; a reply that is malformed or missing leaves its rollout as it was."""
+        self._replaced, self._shown = {}, {}
         responses = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         picks, rng = self._pick(completion_ids, responses, fraction)
         kept = {i: self._until_first_answer(completion_ids[i], responses[i]) for i in picks}

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from thinktuning_lite.method.settings import ThinkTuningConfig
 
+_PICTURES = ("image", "images", "video", "videos", "audio")
 _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
@@ -104,6 +105,13 @@ def _check_guidable(row: dict[str, Any], args: ThinkTuningConfig, tokenizer: Pre
             f"guidance_selection={args.guidance_selection!r} needs a column 'answer'; "
             f"the training dataset's columns are: {', '.join(row)}"
         )
+    shown = _beside_text(row)
+    if shown:
+        raise ValueError(
+            f"the first row shows {shown}, and guidance is text only: the teacher would comment on a question of which it "
+            "cannot see that part. Leave such rows out, put into words what they show, or train without guidance "
+            "(guided_fraction=0)"
+        )
     question = question_of(row)
     if not question:
         raise ValueError(
@@ -138,6 +146,17 @@ def prefill_of(row: Mapping[str, Any]) -> str:
     if isinstance(prompt, str) or not prompt or prompt[-1].get("role") != "assistant":
         return ""
     return _text_of(prompt[-1].get("content"))
+
+
+def _beside_text(row: Mapping[str, Any]) -> str | None:
+    """What a row shows besides text (a picture, say), in a few words; None when it is text alone."""
+    column = next((name for name in _PICTURES if row.get(name)), None)
+    if column is not None:
+        return f"something in its column {column!r}"
+    turns = row["prompt"] if isinstance(row["prompt"], list) else []
+    parts = [part for turn in turns if isinstance(turn.get("content"), list) for part in turn["content"]]
+    kind = next((p["type"] for p in parts if isinstance(p, dict) and p.get("type", "text") != "text"), None)
+    return None if kind is None else f"a part of type {kind!r} in its prompt"
 
 
 def _text_of(content: Any) -> str:
