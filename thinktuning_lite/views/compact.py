@@ -19,7 +19,7 @@ from thinktuning_lite.views.exchange import FIELDS
 
 Row = np.ndarray  # (N,) float32: a number for every token of a piece, rollout after rollout, group after group
 # These are kept as roots, of -log p and of the entropy, in so many parts of 1: fine where most tokens are, p near 1.
-ROOTS = {"p": 700, "p_old": 700, "sampler": 700, "entropy": 100}
+ROOTS = {"p": 700, "p_old": 700, "sampler": 700, "entropy": 300}
 UNKNOWN, NEVER = 0xFFFFF, 0xFFFFE  # for NaN and for infinity
 MANTISSA = 12  # bits kept: 1 in 8000
 NEAR_ONE = 15  # bits of the weights, which AAS keeps close to 1

@@ -1,6 +1,6 @@
 // The inspector's page without a kernel: stands for the model of inspector.js, and answers from what compact.py packed.
 
-const ROOTS = { p: 700, p_old: 700, sampler: 700, entropy: 100 },
+const ROOTS = { p: 700, p_old: 700, sampler: 700, entropy: 300 },
   UNKNOWN_CODE = 0xfffff,
   NEVER = 0xffffe,
   CURVE = [150, 30]; // a weight of 1, and the parts of a factor of 10
