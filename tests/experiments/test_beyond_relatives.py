@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from thinktuning_lite.experiments import beyond, beyond_relatives, relatives, side_by_side
+from thinktuning_lite.experiments import beyond, beyond_relatives, relatives, runs, side_by_side
 from thinktuning_lite.experiments.beyond_arms import BeyondPlan, trained
 from thinktuning_lite.experiments.runs import read_metrics
 from thinktuning_lite.method.calculator_trainer import CalculatorTrainer
@@ -89,3 +90,6 @@ def test_the_start_is_examined_with_and_without_the_tool(tmp_path, monkeypatch):
         assert result["cost"] == {"sampled_tokens": 0, "taught_tokens": 0, "teacher_tokens": 0}
         right[name] = result["sets"]["validation"]["sampled"].count("1")
     assert right["start-calculator"] > right["start"] + 4
+    runs.save_log(replace(plan, arms=("start",)), tmp_path / "log")
+    saved = json.loads((tmp_path / "log/curves.json").read_text(encoding="utf-8"))
+    assert saved == {"start-seed0": {"metrics": []}}

@@ -181,7 +181,8 @@ def save_log(plan: RunPlan, folder: Path) -> None:
     for arm in plan.arms:
         for seed in plan.seeds:
             run_folder = result_path(plan, arm, seed).parent
-            metrics = read_metrics(run_folder / "metrics.jsonl")
+            path = run_folder / "metrics.jsonl"
+            metrics = read_metrics(path) if path.exists() else []  # of an arm that is not trained
             curve = {"metrics": [{k: v for k, v in r.items() if SAVED_METRICS.fullmatch(k)} for r in metrics]}
             if (run_folder / "probes.jsonl").exists():
                 curve["probes"] = read_metrics(run_folder / "probes.jsonl")
