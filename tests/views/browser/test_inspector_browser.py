@@ -370,7 +370,7 @@ def test_notebook_03_by_keyboard(new_page, jupyter, request):
         page.keyboard.press("ArrowRight")
         answered(page, before)
     moved = float(slider.input_value())
-    assert moved > 0.005
+    assert moved == pytest.approx(0.005)  # twelve steps of 0.0005 from -0.001
     expected = [
         shape("released", torch.tensor(p), torch.tensor(advantage), AASConstants(gamma_max=g)).weight.item()
         for g in (-0.001, moved)
