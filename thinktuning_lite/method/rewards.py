@@ -93,12 +93,13 @@ def log_steps(completions: Sequence[Completion], log_metric: Callable[[str, floa
     that holds; steps/before_error, the share before the first false one.
     """
     texts = [text_of(c) for c in completions]
-    for name, values in {
+    steps: dict[str, list[float]] = {
         "equations": [len(equations(t)) for t in texts],
         "padding": [padding(t) for t in texts],
         "hold": [share_that_holds(t) for t in texts],
         "before_error": [share_before_error(t) for t in texts],
-    }.items():
+    }
+    for name, values in steps.items():
         log_metric(f"steps/{name}", sum(values) / len(values))
 
 
