@@ -21,9 +21,10 @@ from thinktuning_lite.experiments.runs import train_run
 from thinktuning_lite.experiments.side_by_side import training_config
 from thinktuning_lite.method.policy_teacher import PolicyTeacher
 from thinktuning_lite.method.prompts import Behaviour, TeacherPrompt
+from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.method.teacher import TAGS, GuidanceRequest, NoReply, parse_guidance
 
-STEPS = 20
+STEPS = 32
 STAND_IN = "self-critique"  # what the teacher shows when it is asked for a behaviour that it does not know
 
 
@@ -91,6 +92,11 @@ def instil(
 ) -> dict[str, Any]:
     """Train the tiny student under released AAS by a teacher that shows `behaviour` alone, and count.
 
+    Half a point is paid for saying it once, beside correctness, as in the paper's run with an unknown behaviour. What was
+    seen, one seed each: a sentence new to the student was not instilled. 32 steps instilled reflection, in the four
+    behaviours' own words; of the sentence, the rarest token rose from a probability of 1e-6 to 2e-4 in 12 guided steps. A
+    quarter of each group guided in all 32 steps did not instil it either, and cost most of the accuracy (8 % right).
+
     Returns {"before", "after": share of sampled answers to `questions` validation problems that say it, "accuracy_before",
     "accuracy_after", "examples": three answers after, "trainer"}. Give `folder` to keep the run and go on with it.
     """
@@ -100,7 +106,8 @@ def instil(
         config = training_config(
             "released", seed, folder or Path(scratch) / "run", steps, behaviours=[behaviour.name], **settings
         )
-        trainer = train_run(behaviour.name, config, teacher=teacher)
+        rewards = [correctness_reward, behaviour_reward(behaviour.count)]
+        trainer = train_run(behaviour.name, config, teacher=teacher, reward_funcs=rewards)
     found: dict[str, Any] = {"trainer": trainer}
     for when, model in (("before", load_classroom()[0]), ("after", trainer.model)):
         scores, texts = sample.evaluate(model, trainer.processing_class, rows, temperature=1.0, seed=seed)
