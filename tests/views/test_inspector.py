@@ -334,6 +334,16 @@ def test_clip_cuts_the_slope_off_exactly_where_ppo_does(four):
     assert (recompute(four, Settings("plain", loss=Loss(epsilon=0.9)), logps=now).slope[own] != 0).all()
 
 
+def test_rollouts_that_were_cut_off_do_not_count_in_the_mean_over_tokens():
+    """As in TRL: with mask_truncated_completions the tokens that a step divides by are those it trains on."""
+    kept, cut = [rollout(1.0, [0.5] * 3), rollout(0.0, [0.5] * 2)], rollout(0.0, [0.5] * 40, finish="length")
+    settings = Settings("plain", loss=Loss(loss_type="dapo"), mask_truncated=True)
+    rows = [Row(0, r.reward, False, -1.0, len(r.token_ids), r.finish, 0.0) for r in (*kept, cut)]
+    n = recompute([*kept, cut], settings, batch=rows)
+    assert (n.push[5:] == 0).all() and (n.push[:5] != 0).all()
+    assert n.push[:3].tolist() == pytest.approx([-n.after[0].item() / 5] * 3)
+
+
 def test_batch_scale_is_that_of_group_advantages(four):
     rewards = torch.tensor([1.0, 0, 0, 0, 2.0, 0, 1.0, 0])
     rows = [Row(0, r, False, 0.0, 1, None, 0.0) for r in rewards.tolist()]

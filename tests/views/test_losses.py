@@ -51,8 +51,11 @@ class Recording(ThinkTuningTrainer):
 def micro_batches(settings, tiny_model, dataset, tokenizer, scripted_teacher):
     """Both micro-batches of one generation in its second iteration (ratios off 1), after backward; and the trainer."""
 
-    def make(loss_type: str, level: str, beta: float, delta: float | None, guided: bool):
+    def make(loss_type: str, level: str, beta: float, delta: float | None, guided: bool, masked: str = "nothing"):
         more = {"epsilon_high": 5.0} if loss_type == "cispo" else {}
+        if masked == "cut off":  # no EOS is forced, so that some rollouts are
+            free = {k: v for k, v in settings()["generation_kwargs"].items() if k != "forced_eos_token_id"}
+            more |= {"mask_truncated_completions": True, "generation_kwargs": free}
         args = ThinkTuningConfig(
             **settings(
                 loss_type=loss_type, importance_sampling_level=level, beta=beta, delta=delta, num_iterations=2,
@@ -69,7 +72,12 @@ def micro_batches(settings, tiny_model, dataset, tokenizer, scripted_teacher):
         rows = [dataset[i] for i in range(2) for _ in range(4)]
         for _ in range(2):
             for _ in range(2):
-                trainer._compute_loss(trainer.model, trainer._prepare_inputs(rows)).backward()
+                inputs = trainer._prepare_inputs(rows)
+                if masked == "corrected":  # as vLLM's log-probs, which differ from the trainer's, would have it
+                    trainer.use_vllm = True
+                    inputs["importance_sampling_ratio"] = correction_of(inputs)
+                trainer._compute_loss(trainer.model, inputs).backward()
+                trainer.use_vllm = False
                 trainer._step += 1
             with torch.no_grad():
                 for p in trainer.model.parameters():
@@ -81,19 +89,52 @@ def micro_batches(settings, tiny_model, dataset, tokenizer, scripted_teacher):
     return make
 
 
+def correction_of(inputs: dict[str, Tensor]) -> Tensor:
+    """A made-up importance-sampling correction of every token, 1 on the teacher's, and 0 (dropped) on every seventh."""
+    size = inputs["completion_ids"].shape
+    ratio = 0.5 + torch.rand(size, generator=torch.Generator().manual_seed(7))
+    ratio[:, ::7] = 0.0
+    return torch.where(inputs["teacher_mask"].bool(), 1.0, ratio)
+
+
 @pytest.mark.parametrize(("loss_type", "level", "beta", "delta", "guided"), COMBINATIONS)
 def test_every_tokens_gradient_is_the_trainers(micro_batches, loss_type, level, beta, delta, guided):
     trainer, seen = micro_batches(loss_type, level, beta, delta, guided)
     assert any(x["teacher_mask"].any() for x in seen) is guided
+    assert_gradients_are_the_trainers(trainer, seen, loss_type)
+
+
+MASKED = [
+    (loss_type, level, guided, masked)
+    for loss_type, level, _, delta, guided in COMBINATIONS
+    for masked in ("cut off", "corrected")
+    if delta is None and level == "token" and not (masked == "corrected" and loss_type == "vespo")
+]
+
+
+@pytest.mark.parametrize(("loss_type", "level", "guided", "masked"), list(dict.fromkeys(MASKED)))
+def test_masked_and_corrected_tokens_count_as_in_the_trainer(micro_batches, loss_type, level, guided, masked):
+    """Rollouts that were cut off are left out; a sampler's correction weighs tokens (VESPO weighs whole rollouts by it)."""
+    trainer, seen = micro_batches(loss_type, level, 0.05, None, guided, masked)
+    if masked == "cut off":
+        left_out = [not row.any() for x in seen for row in x["completion_mask"]]
+        assert any(left_out) and not all(left_out)
+    assert_gradients_are_the_trainers(trainer, seen, loss_type)
+
+
+def assert_gradients_are_the_trainers(trainer: Recording, seen: list[dict[str, Tensor]], loss_type: str) -> None:
     window = Batch(sum(len(x["logps"]) for x in seen), int(sum(x["completion_mask"].sum() for x in seen)))
     moved = 0.0
     for x in seen:
-        now, old, advantages = shaped_as_the_trainer_does(trainer, x)
+        now, old, advantages, ratio_one = shaped_as_the_trainer_does(trainer, x)
+        correction = x.get("importance_sampling_ratio")
+        if correction is not None:  # of what the sampler sampled only
+            correction = torch.where(ratio_one, 1.0, correction)
         # bnpo averages within a micro-batch, then over the window's micro-batches.
         batch = Batch(window.rows, 2 * int(x["completion_mask"].sum())) if loss_type == "bnpo" else window
         found, _ = token_gradients(
             Loss.of(trainer.args), now, old, advantages, x["completion_mask"],
-            ref_logps=x.get("ref_per_token_logps"), batch=batch,
+            ref_logps=x.get("ref_per_token_logps"), correction=correction, batch=batch,
         )  # fmt: skip
         width = x["logps"].shape[1]
         torch.testing.assert_close(found[:, :width], x["logps"].grad * x["completion_mask"][:, :width])
@@ -101,15 +142,15 @@ def test_every_tokens_gradient_is_the_trainers(micro_batches, loss_type, level, 
     assert moved > 0
 
 
-def shaped_as_the_trainer_does(trainer, x) -> tuple[Tensor, Tensor, Tensor]:
+def shaped_as_the_trainer_does(trainer, x) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mask = x["completion_mask"].bool()
     now = torch.zeros(mask.shape)
     now[:, : x["logps"].shape[1]] = x["logps"].detach()
     old = x.get("old_per_token_logps", now)
     shaped = x["teacher_mask"].any(1, keepdim=True) & mask
     if not shaped.any():
-        return now, old, x["advantages"]
+        return now, old, x["advantages"], shaped
     advantages, ratio_one = per_token_advantages(
         trainer.args.shaping, now, x["advantages"], shaped, trainer.args.constants
     )
-    return now, torch.where(ratio_one, now, old), advantages
+    return now, torch.where(ratio_one, now, old), advantages, ratio_one

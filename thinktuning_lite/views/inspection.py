@@ -151,8 +151,11 @@ def _gradients(
     lengths = [len(r.token_ids) for r in rollouts]
     width = max(lengths, default=0)
     inside = torch.arange(width)[None, :] < torch.tensor(lengths)[:, None]
-    trained = [not (settings.mask_truncated and r.finish == "length") for r in rollouts]
-    mask = (inside & torch.tensor(trained)[:, None]).float()
+
+    def trains(finish: str | None) -> bool:
+        return not (settings.mask_truncated and finish == "length")
+
+    mask = (inside & torch.tensor([trains(r.finish) for r in rollouts])[:, None]).float()
 
     def rows(flat: Tensor) -> Tensor:
         out = torch.zeros(inside.shape)
@@ -165,7 +168,7 @@ def _gradients(
     correction = _flat([r.correction for r in rollouts]) if corrected else None
     if correction is not None:  # a sampler's correction knows nothing of tokens that it did not sample
         correction = rows(torch.where(ratio_one, torch.ones_like(correction), correction))
-    window = Batch(len(batch), sum(row.length for row in batch)) if batch else None
+    window = Batch(len(batch), sum(row.length for row in batch if trains(row.finish))) if batch else None
     given = (rows(now), rows(old), rows(advantage), mask)
     more = dict(correction=correction, batch=window)
     policy, averaging = token_gradients(replace(settings.loss, beta=0.0), *given, **more)
