@@ -279,7 +279,7 @@ class GenerationSeam(GRPOTrainer):
         self.training_log.add_rewards(self._rewards, output)
         if self.args.guides:
             self.training_log.add_groups(self._rewards, output["teacher_mask"].any(1), self.num_generations)
-            self.training_log.add_behaviours(self._shown, output["advantages"])
+            self.training_log.add_behaviours(self._shown, output["advantages"], self.accelerator.is_main_process)
         # Several generations may serve one optimizer step: their groups are numbered through.
         earlier = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation * len(inputs)
         ids = self._scored[2]

@@ -31,7 +31,8 @@ class TrainingLog:
     """
 
     def __init__(self, behaviours: Sequence[str] | None = None) -> None:
-        self._names = _SUMS + tuple(f"behaviour/{b}/{what}" for b in behaviours or () for what in ("guided", "helped"))
+        self._behaviours = tuple(behaviours or ())
+        self._names = _SUMS + tuple(f"behaviour/{b}/{what}" for b in self._behaviours for what in ("guided", "helped"))
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._seconds: dict[str, dict[str, float]] = {m: defaultdict(float) for m in ("train", "eval")}
@@ -80,15 +81,17 @@ class TrainingLog:
         earned = rewards.nan_to_num().masked_fill(guided, 0.0).view(-1, group_size)
         self.add("all_wrong", int((earned <= 0).all(1).sum()), len(earned))
 
-    def add_behaviours(self, shown: Mapping[int, str], advantages: torch.Tensor) -> None:
-        """How many rollouts of a generation show each behaviour, and in how many of them it earned an advantage above 0.
+    def add_behaviours(self, shown: Mapping[int, str], advantages: torch.Tensor, main: bool) -> None:
+        """How many rollouts of a generation show each behaviour, and in what share of them it earned an advantage above 0.
 
-        `shown` names the behaviour of each guided row; `advantages` (rows,).
+        `shown` names the behaviour of each guided row; `advantages` (rows,). The number is that of all processes, so only
+        the `main` one counts the generation.
         """
         for row, behaviour in shown.items():
             self.add(f"behaviour/{behaviour}/helped", float(advantages[row] > 0), 1)
-        for behaviour, n in Counter(shown.values()).items():
-            self.add(f"behaviour/{behaviour}/guided", n, 1)
+        counts = Counter(shown.values())
+        for behaviour in self._behaviours:
+            self.add(f"behaviour/{behaviour}/guided", counts[behaviour], int(main))
 
     def add_tokens(self, args: ThinkTuningConfig, inputs: dict, advantages: torch.Tensor, shaped: torch.Tensor) -> None:
         """Probability, weight and share of the loss by who wrote the token; the weights stay in inputs["weights"]."""
