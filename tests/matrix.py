@@ -2,7 +2,7 @@
 
     python tests/matrix.py [00 05 ...] [--only C cp1252 root elsewhere wheel read-only]
 
-Not part of the tests: all seven take about two minutes of two cores a column. For the column `wheel` first
+Not part of the tests: all of them take about two minutes of two cores a column. For the column `wheel` first
 `pip wheel --no-deps -w dist .`; `read-only` needs Linux, where it mounts the checkout so. Exit status 1 when a notebook
 fails. To try another Python, start it with that one.
 """

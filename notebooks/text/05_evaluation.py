@@ -993,12 +993,13 @@ class Browser(widgets.VBox):
         choices = {"benchmark": (list(short_name), task), "one": (plan.methods, first),
                    "other": (plan.methods, second)}
         self.pick = [
-            widgets.Dropdown(options=options, value=value, description=label)
+            # not a Dropdown: JupyterLab takes its arrow keys
+            widgets.SelectionSlider(options=options, value=value, description=label)
             for label, (options, value) in choices.items()
         ]
         self.at = widgets.IntSlider(value=1, min=1, max=1, description="example")
         self.page = widgets.HTML()
-        super().__init__([widgets.HBox(self.pick), self.at, self.page])
+        super().__init__([*self.pick, self.at, self.page])
         for control in (*self.pick, self.at):
             control.observe(self.show, "value")
         self.show()
