@@ -1297,7 +1297,7 @@ else:
 # | it gains only where guidance earns the higher advantage | `guidance/reward/...` in every run's log; exercise 4; arm i, where it goes wrong |
 # | richer feedback, policies that adapt it | a teacher is any function from requests to replies (`Adding`); `guidance_selection` picks whom it comments |
 # | a curriculum for the guided fraction | `guided_fraction_end`, `guidance_schedule`, `guidance_steps` |
-# | tools, other modalities | not here: the trainer is for text |
+# | tools, other modalities | TRL's `tools` work with guidance, which follows the last turn (docs/beyond.md); no other modality: the trainer is for text |
 # | a cascade of weak teachers | a teacher that asks several in turn, each by `EndpointTeacher` or `PolicyTeacher` |
 #
 # **Its relatives** answer the same question, how a model is to learn from text that it would not have sampled. Four things tell them apart:
