@@ -222,6 +222,30 @@ def test_guidance_follows_the_first_answer_or_the_whole_response(build, tokenize
     assert guided[3] == ids[3] and not any(trainer._teacher_mask[3])  # a malformed reply cuts nothing
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_rollout_that_was_cut_off_is_guided_behind_its_answer_if_guidance_follows_that(build, tokenizer, dataset, cut):
+    solution, more = "1+2=3. \\boxed{3}", "\n\nWait, I doubt 3.\n\nAgain: 1+2=4."
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in (solution + more, solution, "1+2=3")]
+    trainer = build(ScriptedTeacher(lambda request: GUIDANCE), guided_fraction=1.0, guide_after_first_answer=cut)
+    trainer._inputs, trainer._teacher_mask = [dataset[0]] * 3, [[0] * len(row) for row in ids]
+    trainer.num_generations = 3
+    guided, _ = trainer._guide([[0]] * 3, ids, None, 1.0)
+    own = tokenizer.encode(solution, add_special_tokens=False)
+    taught = [*own, *tokenizer.encode(TAUGHT, add_special_tokens=False), tokenizer.eos_token_id]
+    assert guided == ([taught, taught, ids[2]] if cut else ids)
+
+
+def test_where_an_answer_ends_may_be_said(build, tokenizer, dataset):
+    ids = [tokenizer.encode("1+2=3. 1+2=4", add_special_tokens=False) + [tokenizer.eos_token_id]] * 2
+    asked = []
+    teacher = ScriptedTeacher(lambda request: asked.append(request.response) or GUIDANCE)
+    trainer = build(teacher, guided_fraction=1.0, guide_after_first_answer=True)
+    trainer.answer_end = lambda text: text.find(".") + 1
+    trainer._inputs, trainer._teacher_mask, trainer.num_generations = [dataset[0]] * 2, [[0] * len(ids[0])] * 2, 2
+    trainer._guide([[0]] * 2, ids, None, 1.0)
+    assert [text.strip() for text in asked] == ["1+2=3."] * 2
+
+
 def test_guidance_fades_and_stops_as_scheduled(build, scripted_teacher):
     trainer = build(
         scripted_teacher, guided_fraction=0.75, guided_fraction_end=0.25, guidance_schedule="linear", guidance_steps=3,

@@ -33,7 +33,14 @@ from thinktuning_lite.models.load import load_policy
 from thinktuning_lite.models.lora import lora_config
 from thinktuning_lite.models.machine import probe as probe_machine
 from thinktuning_lite.models.smol import SMOLLM2
-from thinktuning_lite.models.sums import TOP_P, last_number, last_number_reward, sum_rows, teacher_prompt
+from thinktuning_lite.models.sums import (
+    TOP_P,
+    first_paragraph_end,
+    last_number,
+    last_number_reward,
+    sum_rows,
+    teacher_prompt,
+)
 
 ARMS = ("grpo", "released", "intended")
 QUOTE = QUOTES[1]
@@ -132,7 +139,7 @@ def train_arm(plan: SmolPlan, arm: str, seed: int, **overrides: Any) -> ThinkTun
     guided = {"guided_fraction": 0.0} if arm == "grpo" else {"guided_fraction": 2 / 8, "shaping": arm}
     settings = dict(
         output_dir=str(folder), seed=seed, max_steps=plan.steps, guidance_steps=round(plan.steps * 2 / 3), loss_type="dapo",
-        save_steps=4, gradient_accumulation_steps=1,
+        save_steps=4, gradient_accumulation_steps=1, guide_after_first_answer=True, reward_needs_eos=True,
     )  # fmt: skip
     run, machine = resolve({"preset": "smol", "training": settings | guided | overrides}), probe_machine()
     model, tokenizer = load_policy(
@@ -144,6 +151,7 @@ def train_arm(plan: SmolPlan, arm: str, seed: int, **overrides: Any) -> ThinkTun
         run.config(machine),
         Dataset.from_list(sum_rows("train")),
         teacher_prompt=teacher_prompt(QUOTE),
+        answer_end=first_paragraph_end,
         processing_class=tokenizer,
         peft_config=lora_config(model, run.lora_rank, run.lora_alpha),
         callbacks=[

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from thinktuning_lite.method.answers import extract_answer, first_answer_end
+from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.decoding import can_decode
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.inputs import prefill_of, question_of
@@ -52,6 +52,7 @@ class GenerationSeam(GRPOTrainer):
     _should_log_rollouts: Callable[[], bool]  # the loss seam's
     fraction_policy: FractionPolicy | None
     behaviour_policy: BehaviourPolicy | None
+    answer_end: Callable[[str], int | None]
     _inputs: list[dict]
     _teacher_mask: list[list[int]]
     _calling: frozenset[int] | set[int] = frozenset()  # rollouts that ended with a tool's answer still due
@@ -169,11 +170,11 @@ class GenerationSeam(GRPOTrainer):
         # Stateless: a resumed run, whose `_step` starts at 0 again, draws the same picks.
         turn = self._step % a.gradient_accumulation_steps
         rng = random.Random(f"{a.seed}/{self.state.global_step}/{turn}/{self.accelerator.process_index}")
-        ended = (
-            bool(ids) and ids[-1] in self.eos_token_ids and i not in self._calling
-            for i, ids in enumerate(completion_ids)
-        )  # fmt: skip
-        eligible = [bool(end and question_of(row)) for end, row in zip(ended, self._inputs, strict=True)]
+        places = zip(completion_ids, responses, self._inputs, strict=True)
+        eligible = [
+            i not in self._calling and self._may_be_followed(ids, text) and bool(question_of(row))
+            for i, (ids, text, row) in enumerate(places)
+        ]
         correct = None if a.guidance_selection == "random" else self._correct(responses)
         return select_rollouts(eligible, self.num_generations, fraction, rng, a.guidance_selection, correct), rng
 
@@ -211,9 +212,19 @@ class GenerationSeam(GRPOTrainer):
         limit = a.max_guided_length or a.max_completion_length + a.teacher_max_new_tokens
         return limit if self.positions is None else min(limit, self.positions - len(prompt_ids))
 
+    def _ended(self, ids: list[int]) -> bool:
+        return bool(ids) and ids[-1] in self.eos_token_ids
+
+    def _cut_at(self, text: str) -> int | None:
+        return self.answer_end(text) if self.args.guide_after_first_answer else None
+
+    def _may_be_followed(self, ids: list[int], text: str) -> bool:
+        """A rollout that ended by itself, or one that is cut behind its first answer anyway."""
+        return self._ended(ids) or self._cut_at(text) is not None
+
     def _until_first_answer(self, ids: list[int], text: str) -> tuple[list[int], str]:
         """Ids and text that guidance follows: with `guide_after_first_answer` no more than the first answer, and EOS."""
-        end = first_answer_end(text) if self.args.guide_after_first_answer else None
+        end = self._cut_at(text)
         if end is None:
             return ids, text
 
@@ -221,7 +232,7 @@ class GenerationSeam(GRPOTrainer):
             return self._tokenizer.decode(ids[:n], skip_special_tokens=True)
 
         n = bisect_left(range(len(ids)), end, key=lambda n: len(decoded(n)))
-        return ids[:n] + ids[-1:], decoded(n)
+        return ids[:n] + (ids[-1:] if self._ended(ids) else [self._tokenizer.eos_token_id]), decoded(n)
 
     def _correct(self, responses: list[str]) -> list[bool]:
         return [is_correct(extract_answer(r), str(x["answer"])) for r, x in zip(responses, self._inputs, strict=True)]

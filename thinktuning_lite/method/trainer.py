@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import TrainOutput
 
+from thinktuning_lite.method.answers import first_answer_end
 from thinktuning_lite.method.checkpoints import WholeCheckpoints
 from thinktuning_lite.method.generation_seam import GenerationSeam
 from thinktuning_lite.method.inputs import check_data, check_inputs, check_positions, check_tokenizer
@@ -49,6 +51,8 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         fraction_policy: the guided fraction from the log so far, in place of the config's schedule (whose `guided_fraction`
             must be above 0, or nothing is guided at all). See `teacher.py` for both policies.
         behaviour_policy: which of the config's `behaviours` to ask for, in place of even draws.
+        answer_end: where the first answer of a text ends (None: nowhere), for `guide_after_first_answer`; default behind
+            its first box or `####`.
 
     The dataset needs a `prompt` column, the columns that the reward functions name, and `answer` for the selections
     other than "random". The question shown to the teacher is the column `question` when there is one, else the last
@@ -72,12 +76,13 @@ class ThinkTuningTrainer(WholeCheckpoints, GenerationSeam, LossSeam):
         teacher_prompt: TeacherPrompt = INSTRUCT_PROMPT,
         fraction_policy: FractionPolicy | None = None,
         behaviour_policy: BehaviourPolicy | None = None,
+        answer_end: Callable[[str], int | None] = first_answer_end,
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
     ) -> None:
         check_inputs(model, train_dataset, args, processing_class, kwargs | {"teacher": teacher})
         self.training_log, self.watch, self.movement = TrainingLog(args.behaviours), Watch(), Movement()
-        self.fraction_policy, self.behaviour_policy = fraction_policy, behaviour_policy
+        self.fraction_policy, self.behaviour_policy, self.answer_end = fraction_policy, behaviour_policy, answer_end
         try:
             super().__init__(model, reward_funcs, args, train_dataset, processing_class=processing_class, **kwargs)
         except OSError as error:  # offline, transformers' own message does not say which model

@@ -78,3 +78,9 @@ def last_number(text: str) -> str | None:
 def last_number_reward(completions: Sequence[Completion], answer: Sequence[str], **kwargs: Any) -> list[float]:
     """1.0 for each completion whose last number is the answer, else 0.0. TRL reward function."""
     return [float(last_number(text_of(c)) == gold) for c, gold in zip(completions, answer, strict=True)]
+
+
+def first_paragraph_end(text: str) -> int | None:
+    """Where the first paragraph with a number in it ends, if another one follows: what comes after is not the answer."""
+    found = re.search(r"\d[^\n]*?(?=\n\n)", text)
+    return found.end() if found else None
