@@ -8,7 +8,14 @@ import pytest
 
 from thinktuning_lite.method.prompts import QUOTES
 from thinktuning_lite.method.teacher import parse_guidance
-from thinktuning_lite.models.sums import SIZES, last_number, last_number_reward, sum_rows, teacher_prompt
+from thinktuning_lite.models.sums import (
+    SIZES,
+    first_paragraph_end,
+    last_number,
+    last_number_reward,
+    sum_rows,
+    teacher_prompt,
+)
 
 
 def test_no_question_is_in_two_splits_and_every_call_gives_the_same_rows():
@@ -46,3 +53,18 @@ def test_the_exemplars_are_well_formed_right_and_end_with_the_line_if_there_is_o
         assert guidance.phrase.endswith(quote or "now.")
     said = prompt.messages("q", "r", "self-critique")[-1]["content"]
     assert (QUOTES[1] in said) == (quote is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Gus has 12 coins now.\n\nThis is a classic 10 coins puzzle.", "Gus has 12 coins now."),
+        ("Well.\n\nGus has 12 coins.\nYes.\n\nMore", None),
+        ("Well.\n\nGus has 12 coins.\n\nMore", "Well.\n\nGus has 12 coins."),
+        ("Gus has 12 coins now.", None),
+        ("No number.\n\nAt all.", None),
+    ],
+)
+def test_an_answer_ends_with_its_paragraph(text: str, kept: str | None):
+    end = first_paragraph_end(text)
+    assert (None if end is None else text[:end]) == kept

@@ -1,6 +1,6 @@
 """The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
 
-    thinktuning smol-quote [--arms grpo released intended] [--seeds 0 1] [--steps 18] [--save data/logs/smol]
+    thinktuning smol-quote [--arms grpo released intended] [--seeds 0 1] [--steps 24] [--save data/logs/smol]
 
 Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
@@ -44,6 +44,7 @@ from thinktuning_lite.models.sums import (
 
 ARMS = ("grpo", "released", "intended")
 QUOTE = QUOTES[1]
+LEARNING_RATE = 2e-4  # at 5e-4 three steps teach the policy to go on after its answer, and nothing else: given_up/
 PROBE_EVERY = 6  # steps
 PROBED = 12  # questions of validation
 TESTED = 24  # questions of the test set
@@ -58,7 +59,7 @@ class SmolPlan(RunPlan):
     name: str = "smol_quote"
     arms: tuple[str, ...] = ARMS
     seeds: tuple[int, ...] = (0, 1)
-    steps: int = 18
+    steps: int = 24
 
 
 def respond(model: Any, tokenizer: Any, rows: list[dict], greedy: bool) -> list[list[int]]:
@@ -139,7 +140,7 @@ def train_arm(plan: SmolPlan, arm: str, seed: int, **overrides: Any) -> ThinkTun
     guided = {"guided_fraction": 0.0} if arm == "grpo" else {"guided_fraction": 2 / 8, "shaping": arm}
     settings = dict(
         output_dir=str(folder), seed=seed, max_steps=plan.steps, guidance_steps=round(plan.steps * 2 / 3), loss_type="dapo",
-        save_steps=4, gradient_accumulation_steps=1, guide_after_first_answer=True, reward_needs_eos=True,
+        learning_rate=LEARNING_RATE, save_steps=4, gradient_accumulation_steps=1, guide_after_first_answer=True, reward_needs_eos=True,
     )  # fmt: skip
     run, machine = resolve({"preset": "smol", "training": settings | guided | overrides}), probe_machine()
     model, tokenizer = load_policy(
