@@ -9,7 +9,7 @@ from thinktuning_lite.method.prompts import BEHAVIOURS, TINY_PROMPT
 from thinktuning_lite.method.rollouts import read_rollouts
 from thinktuning_lite.method.teacher import GuidanceRequest, NoReply, ScriptedTeacher, parse_guidance
 
-COURAGE = OwnBehaviour("self-encouragement", "Fear no number, my friend.", when_wrong="Nobody leaves the stage.")
+COURAGE = OwnBehaviour("care", "Let me work it out with care.", when_wrong="Wait with care.")
 
 
 def test_asked_for_by_name_it_speaks_before_the_teachers_own_solution():
@@ -54,3 +54,8 @@ def test_it_is_in_the_guided_rollouts_and_counted(tmp_path):
     assert not any(COURAGE.count(r.text) for r in rollouts if not r.guided)
     assert found["before"] == 0.0 and 0 <= found["after"] <= 1 and len(found["examples"]) == 3
     assert OwnBehaviour("two", "a", "b").count("a b a") == 3
+
+
+def test_a_sentence_of_words_that_the_student_was_never_taught_is_refused_before_training():
+    with pytest.raises(ValueError, match="never had ' check', ' that' as a target"):
+        instil(OwnBehaviour("checking", "Let me check that with care."))

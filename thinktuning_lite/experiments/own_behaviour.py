@@ -1,7 +1,7 @@
 """A behaviour of the reader's own, instilled in the tiny student: a name, a sentence, and a count before and after.
 
     from thinktuning_lite.experiments.own_behaviour import OwnBehaviour, instil
-    instil(OwnBehaviour("self-encouragement", "Fear no number, my friend."))
+    instil(OwnBehaviour("working it out", "Let me work it out with care."))
 
 The tiny teacher knows the four behaviours of its pretraining and no other, so the reader's sentence takes the place of its
 reason, and the solution behind it stays the teacher's. A real teacher is told: `TeacherPrompt.with_behaviour`.
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.experiments.beyond_teachers import tiny_teacher
@@ -24,7 +26,11 @@ from thinktuning_lite.method.prompts import Behaviour, TeacherPrompt
 from thinktuning_lite.method.rewards import behaviour_reward, correctness_reward
 from thinktuning_lite.method.teacher import TAGS, GuidanceRequest, NoReply, parse_guidance
 
-STEPS = 32
+STEPS = 24
+# As the film line's arms, at four times their learning rate: few steps are to show it.
+SETTINGS: dict[str, Any] = dict(
+    guided_fraction=2 / 8, guide_after_first_answer=True, loss_type="dapo", learning_rate=2e-4
+)
 STAND_IN = "self-critique"  # what the teacher shows when it is asked for a behaviour that it does not know
 
 
@@ -81,6 +87,13 @@ class OwnBehaviourTeacher:
         return "".join(f"<{tag}>{part}</{tag}>" for tag, part in zip(TAGS, parts, strict=True))
 
 
+def never_taught(text: str, model: Any, tokenizer: Any) -> list[str]:
+    """The tokens of `text` that pretraining never had as a target: their embeddings all lie where the padding's does."""
+    directions = torch.nn.functional.normalize(model.get_input_embeddings().weight.detach(), dim=-1)
+    alike = directions @ directions[tokenizer.pad_token_id] > 0.9
+    return [tokenizer.decode([i]) for i in tokenizer.encode(text, add_special_tokens=False) if alike[i]]
+
+
 def instil(
     behaviour: OwnBehaviour,
     *,
@@ -92,19 +105,32 @@ def instil(
 ) -> dict[str, Any]:
     """Train the tiny student under released AAS by a teacher that shows `behaviour` alone, and count.
 
-    Half a point is paid for saying it once, beside correctness, as in the paper's run with an unknown behaviour. What was
-    seen, one seed each: a sentence new to the student was not instilled. 32 steps instilled reflection, in the four
-    behaviours' own words; of the sentence, the rarest token rose from a probability of 1e-6 to 2e-4 in 12 guided steps. A
-    quarter of each group guided in all 32 steps did not instil it either, and cost most of the accuracy (8 % right).
+    Half a point is paid for saying it once, beside correctness, as in the paper's run with an unknown behaviour; `settings`
+    join SETTINGS. Seen, one seed: "Let me work it out with care." is new to the student, its rarest token has a probability of
+    2e-6, and 24 steps make 97 % of sampled answers say it.
+
+    Raises ValueError for a sentence with tokens that the student was never taught (`never_taught`): guided and rewarded as
+    the others, they are not taken up, whatever their weight in the loss, and some other token comes in their place.
 
     Returns {"before", "after": share of sampled answers to `questions` validation problems that say it, "accuracy_before",
     "accuracy_after", "examples": three answers after, "trainer"}. Give `folder` to keep the run and go on with it.
     """
+    for text in {behaviour.says, behaviour.when_wrong} - {None}:
+        if unknown := never_taught(text, *load_classroom()):
+            raise ValueError(
+                f"the tiny student cannot learn to say {text!r}: its pretraining never had {', '.join(map(repr, unknown))} as "
+                'a target. Use words of the four behaviours, such as "Let me work it out with care."'
+            )
     rows = sample.load_tiny_set("validation")[:questions]
     teacher = OwnBehaviourTeacher(tiny_teacher(), behaviour)
     with tempfile.TemporaryDirectory() as scratch:
         config = training_config(
-            "released", seed, folder or Path(scratch) / "run", steps, behaviours=[behaviour.name], **settings
+            "released",
+            seed,
+            folder or Path(scratch) / "run",
+            steps,
+            behaviours=[behaviour.name],
+            **(SETTINGS | settings),
         )
         rewards = [correctness_reward, behaviour_reward(behaviour.count)]
         trainer = train_run(behaviour.name, config, teacher=teacher, reward_funcs=rewards)
