@@ -50,7 +50,7 @@ def test_it_is_in_the_guided_rollouts_and_counted(tmp_path):
     )
     rollouts = list(read_rollouts(tmp_path / "rollouts.jsonl"))
     guided = [r for r in rollouts if r.guided]
-    assert len(guided) == 2 and all(COURAGE.count(r.text) == 1 for r in guided)
+    assert len(guided) == 4 and all(COURAGE.count(r.text) == 1 for r in guided)
     assert not any(COURAGE.count(r.text) for r in rollouts if not r.guided)
     assert found["before"] == 0.0 and 0 <= found["after"] <= 1 and len(found["examples"]) == 3
     assert OwnBehaviour("two", "a", "b").count("a b a") == 3
