@@ -125,6 +125,12 @@ ARMS: dict[str, Arm] = {
         "process-reward",
         _with_steps("grpo", counted_steps_reward),
     ),
+    "counted-steps-guided": Arm(
+        "released, a twentieth for each equation that holds: a second solution is paid, and a third",
+        "steps",
+        "counted-steps",
+        _with_steps("released", counted_steps_reward),
+    ),
     "teacher-calculator": Arm(
         "released, the teacher's equations worked out for it while it writes",
         "tools",

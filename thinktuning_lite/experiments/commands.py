@@ -31,8 +31,8 @@ BEYOND_ARMS = (
     "wrong-33", "wrong-67", "wrong-100", "intended-wrong-33", "luffy-wrong-33",
     "weak", "weak-second-reader", "weak-agree",
     "start", "random-reward", "random-reward-guided", "shuffled", "failed-only", "dynamic-sampling", "refinement", "sdpo",
-    "sdft", "process-reward", "process-reward-guided", "counted-steps", "teacher-calculator", "start-calculator",
-    "student-calculator",
+    "sdft", "process-reward", "process-reward-guided", "counted-steps", "counted-steps-guided", "teacher-calculator",
+    "start-calculator", "student-calculator",
 )  # fmt: skip
 SMOL_ARMS = ("grpo", "released", "intended")
 MODELS = ("smol",)
@@ -103,8 +103,8 @@ def beyond_parser() -> Parser:
     parser = _parser("beyond", """\
 Beyond the paper: its future work, its limits and its relatives, as arms of one grid, with differences to GRPO.
 
-takes   one to three minutes of one CPU core a run, by how long its answers grow: for all 37 arms about
-        an hour and a half on two cores (reckoned from fifteen of them); with the package's extra `eval`
+takes   one to three minutes of one CPU core a run, by how long its answers grow: for all 38 arms about
+        an hour and a half on two cores; with the package's extra `eval`
 writes  runs/<name>/: one folder a run (metrics.jsonl, checkpoints, result.json), results.json, table.md
 
 Interrupted, the same command goes on where it was. Other --arms join those that are there; the table shows every arm whose
