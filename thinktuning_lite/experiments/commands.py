@@ -130,7 +130,7 @@ Interrupted, the same command goes on where it was.""")  # fmt: skip
     add_run_options(parser, "smol_quote")
     parser.add_argument("--arms", nargs="+", choices=SMOL_ARMS, metavar="ARM", help=f"of: {', '.join(SMOL_ARMS)}")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(0 1)")
-    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each arm (24)")
+    parser.add_argument("--steps", type=int, metavar="N", help="optimizer steps of each arm (36)")
     return parser
 
 

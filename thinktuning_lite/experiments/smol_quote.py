@@ -1,6 +1,6 @@
 """The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
 
-    thinktuning smol-quote [--arms grpo released intended] [--seeds 0 1] [--steps 24] [--save data/logs/smol]
+    thinktuning smol-quote [--arms grpo released intended] [--seeds 0 1] [--steps 36] [--save data/logs/smol]
 
 Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments do; interrupted, the same command goes on.
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
@@ -59,7 +59,7 @@ class SmolPlan(RunPlan):
     name: str = "smol_quote"
     arms: tuple[str, ...] = ARMS
     seeds: tuple[int, ...] = (0, 1)
-    steps: int = 24
+    steps: int = 36
 
 
 def respond(model: Any, tokenizer: Any, rows: list[dict], greedy: bool) -> list[list[int]]:
