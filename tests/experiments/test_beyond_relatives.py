@@ -45,7 +45,14 @@ def test_an_arm_trains_and_says_what_it_cost(name, small, tmp_path):
     assert len(metrics) == 1 and cost.sampled_tokens > 8 * 5
     taught = any(m.get("guidance/fraction") for m in metrics)
     assert bool(cost.taught_tokens) == bool(cost.teacher_tokens) == taught
-    guided = {"random-reward-guided", "shuffled", "refinement", "process-reward-guided", "teacher-calculator"}
+    guided = {
+        "random-reward-guided",
+        "shuffled",
+        "refinement",
+        "process-reward-guided",
+        "counted-steps-guided",
+        "teacher-calculator",
+    }
     assert taught == (name in guided) or name == "failed-only"
     if name.startswith(("process", "counted")):
         assert {"steps/equations", "steps/padding", "steps/hold", "steps/before_error"} <= metrics[0].keys()
