@@ -122,8 +122,8 @@ def smol_quote_parser() -> Parser:
     parser = _parser("smol-quote", """\
 The movie quote on SmolLM2-135M, a model that somebody else pretrained: GRPO and ThinkTuning, the line paid in each.
 
-takes   a quarter of an hour an arm and seed on one CPU core, by its first steps (no arm was run to its end by us yet),
-        and `thinktuning fetch smol` once before
+takes   on one CPU core about ten minutes for GRPO and twenty-five for a guided arm, a seed each; `thinktuning fetch smol`
+        once before
 writes  runs/<name>/ as `thinktuning quote` does
 
 Interrupted, the same command goes on where it was.""")  # fmt: skip
