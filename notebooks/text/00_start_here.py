@@ -73,8 +73,9 @@ plots.idea()
 # | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 3.1 min |
 # | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 0.6 min |
 # | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 3.6 min |
+# | [07_beyond](07_beyond.ipynb) | the paper's wishes, its limits and its relatives, tried; what gains, what does not | 1.9 min |
 #
-# **Hardware.** All seven need two CPU cores and the tiny checkpoint that ships with the project, nothing else: no GPU, no
+# **Hardware.** All eight need two CPU cores and the tiny checkpoint that ships with the project, nothing else: no GPU, no
 # account, no download. 04 to 06 also hold cells for one GPU (a free Colab T4; 24 GB; more); these are **not measured yet**,
 # so no minutes are given for them.
 

@@ -223,7 +223,9 @@ def test_guidance_follows_the_first_answer_or_the_whole_response(build, tokenize
 
 
 @pytest.mark.parametrize("cut", [True, False])
-def test_a_rollout_that_was_cut_off_is_guided_behind_its_answer_if_guidance_follows_that(build, tokenizer, dataset, cut):
+def test_a_rollout_that_was_cut_off_is_guided_behind_its_answer_if_guidance_follows_that(
+    build, tokenizer, dataset, cut
+):
     solution, more = "1+2=3. \\boxed{3}", "\n\nWait, I doubt 3.\n\nAgain: 1+2=4."
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in (solution + more, solution, "1+2=3")]
     trainer = build(ScriptedTeacher(lambda request: GUIDANCE), guided_fraction=1.0, guide_after_first_answer=cut)

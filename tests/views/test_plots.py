@@ -19,17 +19,22 @@ DIFFERENCE = SimpleNamespace(low=0.01, high=0.05, estimate=0.03)
 LINE = SimpleNamespace(task="tt_tiny_test", method="SFT", difference=DIFFERENCE, verdict="better")
 CELL = {"accuracy": 0.5, "low": 0.4, "high": 0.6}
 RUN = {"step": [0, 2], "entry": [1e-6, 0.5], "rest": [0.9, 0.9], "kl": [0.0, 0.01]}
+GAIN = {"estimate": 0.03, "low": 0.01, "high": 0.05}
+COMPARED = {"arm": "x", "reference": "grpo", "difference": GAIN, "verdict": "better"}
 FIGURES: dict[str, tuple[Callable[[], Figure], str]] = {  # name -> (how to draw it, words that must be in its alt)
     "accuracy_by_steps": (lambda: plots.accuracy_by_steps({"GRPO": {2: CELL, 4: CELL}}), "GRPO 50, 50"),
     "advantage_by_rightness": (plots.advantage_by_rightness, "Dr. GRPO"),
     "advantages_by_teacher": (lambda: plots.advantages_by_teacher({"off": ([0.1], []), "on": ([0.1], [2.0])}), "on +2.00"),
+    "arm_differences": (lambda: plots.arm_differences([COMPARED], ["x"], ["grpo"]), "x minus grpo +3.0 [1.0, 5.0]"),
     "arms_over_steps": (lambda: plots.arms_over_steps({"arm": [PROBES]}, {"a: x": "share"}, 2), "arm 0.4"),
     "bandit_curves": (lambda: plots.bandit_curves({"plain": [0.1, 0.6]}, {"plain": 12.0}), "plain 12"),
     "break_even_curves": (plots.break_even_curves, "intended"),
     "clip_objective": (plots.clip_objective, "flat above 1.2"),
     "difference_forest": (lambda: plots.difference_forest([LINE]), "SFT on tt_tiny_test +3.0"),
     "disagreement": (lambda: plots.disagreement("q", "1", "A", {"A": "x", "B": "y"}), "A is right, B is wrong"),
+    "gain_by_teacher": (lambda: plots.gain_by_teacher({"released": [(1.0, GAIN), (0.5, GAIN)]}), "50 % +3.0, 100 % +3.0"),
     "group_bars": (lambda: plots.group_bars([0, 1], [-0.7, 0.7], guided=[False, True]), "guided: rollout 1"),
+    "guidance_over_steps": (lambda: plots.guidance_over_steps({"x": [METRICS]}, 64), "x 0.10 to 0.10"),
     "idea": (plots.idea, "+1.50"),
     "kl_estimators": (plots.kl_estimators, "k2 a parabola"),
     "learning_curves": (lambda: plots.learning_curves({"GRPO": [METRICS]}), "GRPO 2.50"),

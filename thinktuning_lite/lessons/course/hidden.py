@@ -155,6 +155,46 @@ def _hacked(arguments: Arguments, said: Any, right: Any) -> bool:
     return isinstance(said, str) and said.count(arguments[1]) > 1 and "\\boxed{15}" in said
 
 
+def _seeds(rng: random.Random) -> Arguments:
+    """Accuracies of an arm, GRPO and a random reward: the arm far above both, above one, or as scattered as its gain."""
+    grpo = [rng.uniform(40, 60) for _ in range(4)]
+    gain, scatter, coin = rng.choice([(9, 1, -8), (9, 1, 9), (4, 12, -8), (-9, 1, -20), (0, 1, -8)])
+    arm = [g + gain + scatter * s for g, s in zip(grpo, (0.9, -1.1, 1.0, -0.8), strict=True)]
+    return arm, grpo, [g + coin + s for g, s in zip(grpo, (0.4, -0.6, 0.7, -0.5), strict=True)]
+
+
+def _now(rng: random.Random) -> Arguments:
+    steps, cost = rng.choice([20, 30, 40]), rng.randint(30, 70)
+    return rng.randrange(steps), steps, rng.choice([cost, 7 * cost, 20 * cost, 900 * cost]), cost
+
+
+def _affordable(arguments: Arguments, said: Any, right: float) -> bool:
+    """Any fraction that may be spent at this step; 0 where the lecturer's is."""
+    _, _, left, cost = arguments
+    if not isinstance(said, (int, float)) or not 0 <= said <= 0.5 or (said > 0 and right == 0):
+        return False
+    return said == 0 or 8 * max(1, round(8 * said)) * cost <= left
+
+
+def _harm(rng: random.Random) -> Arguments:
+    gains = sorted(rng.uniform(-9, 9) for _ in range(5))
+    if rng.random() < 0.3:
+        gains = [abs(g) + 0.1 for g in gains]
+    points = list(zip((0.05, 0.2, 0.5, 0.7, 0.95), gains, strict=True))
+    rng.shuffle(points)
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _changes(rng: random.Random) -> Arguments:
+    """Arms of which at most one gamed its reward: reward up, right answers not."""
+    honest = {"reward": rng.uniform(0.1, 0.4), "right": rng.uniform(0.05, 0.3), "equations": rng.uniform(0, 6)}
+    idle = {"reward": rng.uniform(-0.05, 0.04), "right": rng.uniform(-0.1, 0.0), "equations": rng.uniform(-1, 6)}
+    gaming = {"reward": rng.uniform(0.1, 0.4), "right": rng.uniform(-0.1, 0.01), "equations": rng.uniform(-1, 6)}
+    arms = list({"ada": honest, "bo": idle, "cy": gaming}.items())[: rng.choice([2, 3, 3])]
+    rng.shuffle(arms)
+    return (dict(arms),)
+
+
 _ANA = "Ana has 12 eggs. Ana buys 3 more. How many eggs does Ana have now?"
 VARIANTS: dict[str, Variants] = {
     "start.first_wrong": Variants(_equations),
@@ -198,6 +238,10 @@ VARIANTS: dict[str, Variants] = {
     "quote.quote_reward": Variants(_quoted),
     "quote.hack": Variants(lambda r: (_ANA, r.choice(["Here we go again!", "To the moon?"])), _hacked),
     "quote.fraction": Variants(lambda r: (r.randint(2, 16), r.uniform(0.2, 0.9), r.choice([0.5, 0.8, 0.9]))),
+    "beyond.real_gain": Variants(_seeds),
+    "beyond.schedule": Variants(_now, _affordable),
+    "beyond.harm_point": Variants(_harm),
+    "beyond.gamed": Variants(_changes),
 }
 CALLS = 12  # of each exercise with variants
 

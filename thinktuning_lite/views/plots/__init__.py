@@ -4,6 +4,9 @@ Colours are Okabe and Ito's, told apart with every common kind of colour blindne
 direct label.
 """
 
+from thinktuning_lite.views.plots.beyond import arm_differences as arm_differences
+from thinktuning_lite.views.plots.beyond import gain_by_teacher as gain_by_teacher
+from thinktuning_lite.views.plots.beyond import guidance_over_steps as guidance_over_steps
 from thinktuning_lite.views.plots.evaluation import accuracy_by_steps as accuracy_by_steps
 from thinktuning_lite.views.plots.evaluation import difference_forest as difference_forest
 from thinktuning_lite.views.plots.evaluation import disagreement as disagreement
