@@ -173,7 +173,7 @@ of_arms(["start", "grpo", "released", "intended"], "grpo")
 # problem.
 
 # %%
-of_arms([a for a in arms if arms[a]["group"] == "controls"], "grpo", "start", "released")
+of_arms([a for a in arms if arms[a]["group"] == "controls"], "grpo", "start")
 
 # %% [markdown]
 # **What they do.** The coin gains nothing and *harms*: advantages that mean nothing still move the policy, and from a trained policy most ways
@@ -409,7 +409,7 @@ check.harm_point(harm_point)
 
 # %%
 weak = [a for a in arms if arms[a]["group"] == "cascade"]
-table = of_arms(["released", *weak], "grpo", "released", "weak")
+table = of_arms(["released", *weak], "released", "weak").drop(columns="sampled, k")
 table.insert(2, "guided right, %", [f"{100 * teacher_right(a):.0f}" for a in table.index])
 table
 
