@@ -145,6 +145,9 @@ def test_the_quote_is_trained_and_goes_on_where_it_was(source, tmp_path, monkeyp
     assert probes[0]["step"] == 0 and probes[0]["kl"] == pytest.approx(0, abs=1e-6)
     monkeypatch.setattr(smol_quote, "train_arm", None)
     assert smol_quote.run(plan) == results
+    log = tmp_path / "released-seed0" / "rollouts.jsonl"
+    with log.open("a", encoding="utf-8") as file:  # a run that went on writes its head again
+        file.write(log.read_text(encoding="utf-8").splitlines()[0] + "\n")
     smol_quote.save_rollouts(plan, tmp_path / "saved")
     kept = (tmp_path / "saved" / "rollouts" / "released.jsonl").read_text(encoding="utf-8")
     assert str(tmp_path) not in kept and len(kept.splitlines()) == 1 + 8  # no folder of this machine; a group

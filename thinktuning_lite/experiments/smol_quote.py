@@ -183,6 +183,7 @@ def save_rollouts(plan: SmolPlan, folder: Path) -> None:
     for arm in plan.arms:
         log = result_path(plan, arm, plan.seeds[0]).parent / "rollouts.jsonl"
         head, *rows = [json.loads(line) for line in whole_lines(log)]
+        rows = [row for row in rows if "step" in row]  # a run that went on wrote its head again
         steps = sorted({row["step"] for row in rows})
         guided = [row["step"] for row in rows if any(row["author"])]
         kept = {steps[0], steps[-1], *guided[-1:]}
