@@ -600,7 +600,8 @@ for when, rollout in (("before", first), ("guided", guided), ("last step", last_
     print(rollout.text, end="\n\n")
 
 # %% [markdown]
-# Live, where the model is in the cache: two guided steps of the preset `smol`, and what each cost.
+# Live, where the model is in the cache: two guided steps of the preset `smol`, and what each cost. (Where it is not, this notebook takes
+# three minutes and 1.1 GB.)
 
 # %%
 from thinktuning_lite.models.smol import is_fetched
