@@ -594,7 +594,7 @@ from thinktuning_lite.method.rollouts import read_rollouts
 
 logged = list(read_rollouts(smol_log / "rollouts" / "released.jsonl"))
 first, last_one = logged[0], logged[-1]
-guided = next(r for r in logged if r.guided and r.reward == max(g.reward for g in logged if g.guided))
+guided = max((r for r in logged if r.guided), key=lambda r: r.reward)
 for when, rollout in (("before", first), ("guided", guided), ("last step", last_one)):
     print(f"{when}: reward {rollout.reward:.1f}, advantage {rollout.advantage:+.2f}")
     print(rollout.text, end="\n\n")

@@ -135,6 +135,8 @@ def test_the_quote_is_trained_and_goes_on_where_it_was(source, tmp_path, monkeyp
     )
     monkeypatch.setattr(smol_quote, "PROBED", 4)
     monkeypatch.setattr(smol_quote, "last_number_reward", length_reward)  # a random model is never right
+    train = smol_quote.train_arm  # and does not end by itself
+    monkeypatch.setattr(smol_quote, "train_arm", lambda *given: train(*given, reward_needs_eos=False))
     rows = smol_quote.sum_rows
     monkeypatch.setattr(smol_quote, "sum_rows", lambda split: rows(split)[:16])
     fetch()
