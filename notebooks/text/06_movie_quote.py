@@ -1252,8 +1252,7 @@ pd.DataFrame({
 }).T
 
 # %% [markdown]
-# The same in both: GRPO learns to be right and never finds the line; guidance brings it in, and pay keeps it when the teacher has left. In both,
-# answers that carry the line are longer. Not the same: the tiny student ends up right more often with guidance than without (it takes up
+# The same in both: GRPO learns to be right and never finds the line; guidance brings it in, and pay keeps it when the teacher has left. Not the same: the tiny student ends up right more often with guidance than without (it takes up
 # reflection, which mends its slips), the pretrained one less often: its sums are easy, and the line is all that its teacher adds. A run with
 # 16 guided steps instead of 24 did not keep the line there, under neither shaping (`data/logs/smol/short`, one seed).
 

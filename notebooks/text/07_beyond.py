@@ -5,8 +5,8 @@
 #
 # # Beyond the paper: its wishes, its limits and its relatives, tried
 #
-# **Claim.** In this small world the gain of guidance is real: a coin for a reward, or guidance about another problem, gains nothing. It stands a teacher that is wrong
-# in a third of its answers, and ignores a worse one. But nothing that makes guidance cleverer (a bandit, hints, a schedule, two teachers) is
+# **Claim.** In this small world no control explains the gain of guidance: a coin for a reward, or guidance about another problem, gains nothing. (The gain itself, with
+# three seeds, does not outlast the correction for so many looks.) A teacher that is wrong in a third of its answers costs nothing that is shown, and a worse one is ignored. But nothing that makes guidance cleverer (a bandit, hints, a schedule, two teachers) is
 # shown to gain more than even draws at a constant fraction; a reward for steps is gamed once guidance shows how; and a calculator beats
 # all of it.
 #
@@ -176,10 +176,10 @@ of_arms(["start", "grpo", "released", "intended"], "grpo")
 of_arms([a for a in arms if arms[a]["group"] == "controls"], "grpo", "start")
 
 # %% [markdown]
-# **What they do.** The coin gains nothing and *harms*: advantages that mean nothing still move the policy, and from a trained policy most ways
-# lead down. Guided or not, it is the same, so guidance alone is no teacher: it teaches through the reward. Guidance about another
-# problem earns its reward in 2 % of guided rollouts, is pushed down and not taken up, and the run ends where GRPO does or a little
-# below. So the gain of `released` is neither a regularity of rewards nor one of form and length.
+# **What they do.** The coin gains nothing and, by its estimate, *harms* (unstarred against the start; guided, starred against GRPO): advantages that mean nothing still move
+# the policy. Guided or not, no difference is shown, so guidance alone is no teacher: it teaches through the reward. Guidance about another
+# problem hardly ever earns its reward, is pushed down and not taken up, and the run ends where GRPO does or a little
+# below. So neither a regularity of rewards nor form and length explain what `released` gains.
 
 # %% tags=["check"]
 #@title Check: what the controls do
@@ -415,7 +415,7 @@ table
 
 # %% [markdown]
 # **They do not compound.** A weak teacher teaches about as much as the shipped one, because wrong phrases cost nothing while right ones pay (section 6).
-# The second reader makes it worse: spliced text is nothing it was pretrained to read, and it is right in 41 % of guided rollouts.
+# The second reader makes it worse by its estimate: spliced text is nothing it was pretrained to read, and it is right in 41 % of guided rollouts.
 # Agreement picks better phrases (88 % right) and costs five times the teacher's tokens, for no gain that is shown.
 
 # %% [markdown]
@@ -429,7 +429,7 @@ table
 of_arms(["released", *(a for a in arms if arms[a]["group"] == "tools")], "grpo", "released")
 
 # %% [markdown]
-# **The tool beats the training.** The student with a calculator, untrained, is right in nearly all answers: all its errors are slips of arithmetic, which
+# **The tool beats the training.** The student with a calculator, untrained, is right in nearly all answers: nearly all its errors are slips of arithmetic, which
 # is what reflection mends at the price of an answer three times as long. Where a tool does the job, give the tool. Trained with
 # it, GRPO adds nothing that is shown. The teacher's calculator makes nine of ten guided rollouts right instead of eight, and that changes nothing
 # that is shown, as section 6 would say.
@@ -465,7 +465,7 @@ pd.DataFrame({arm: {name: ends(arm, key) for name, key in STEPPED.items()} for a
 # **A reward can be gamed only by what is sampled.** GRPO never samples an equation that the problem does not need, so number and share end where they
 # began. Guidance brings second solutions: with the *share* paid, the answers hold more idle equations, and no fewer reflect. With the *number* paid
 # it goes further: a second solution is paid and mends the first, then a third and a fourth are paid, until answers are cut
-# off and right ones lost. What the reward counts went up all the while.
+# off and right ones lost. The number of equations went up all the while.
 
 # %% [markdown]
 # **Live:** the last arm once more, at four times its learning rate, so that a few steps show it. Watch what is paid for steps beside what is right.
@@ -557,10 +557,9 @@ pd.DataFrame({
 }).T
 
 # %% [markdown]
-# **No relative is shown above GRPO here, and three are below ThinkTuning by a shown difference.** Filtering and resampling leave GRPO's result: the
-# groups it trains on were mixed already. The refinement in the attempt's place earns as often as guidance behind it (91 % right) and
-# teaches as little as LUFFY's shaping does at this rate. SDPO and SDFT pull every token towards a frozen self that has read a right solution, a
-# self that makes the student's slips in all it was not told, and lose accuracy on longer problems. **Guidance for failed groups only** is the thrifty one: with an
+# **No relative is shown above GRPO here, and three are below ThinkTuning by a shown difference.** Resampling groups of unequal rewards leaves GRPO's result. The refinement in the attempt's place earns its reward as often as LUFFY's guidance behind it and
+# teaches as little as LUFFY's shaping does at this rate. SDPO and SDFT pull every token towards a frozen self that has read a right solution, and lose
+# by it, SDFT most on longer problems (set by set in docs/results.md); why was not looked into. **Guidance for failed groups only** is the thrifty one: with an
 # eighth of the teacher's tokens two seeds of three end near ThinkTuning, and one does not take reflection up; between those two its
 # interval decides nothing. None of them was tuned; theirs are
 # TRL's defaults at the main job's learning rate.
@@ -596,7 +595,8 @@ for sentence in (mine.says, other.says):
 
 # %% [markdown]
 # Rare is not the trouble: *work* has a probability of two in a million. **Never taught** is: pretraining never had *check* or *that* as a target, so their
-# embeddings point where the padding's does, with 198 of the 428, and a push for one pushes them all. Hence the first sentence, live:
+# embeddings point where the padding's does, with those of many others, and a push for one pushes them all. (Guided and paid in runs of one seed
+# each, released AAS and weight 1, some other such word came in their place; no log of those is kept.) Hence the first sentence, live:
 
 # %%
 folder = workplace("notebook07") / "own"
@@ -613,7 +613,7 @@ print(*found["examples"][:2], sep="\n---\n")
 assert smoke() or found["before"] < 0.05 and found["after"] > 0.5
 
 # %% [markdown]
-# A behaviour nobody asked for is in nearly every answer after a minute of training, and reward had to pay for it. (Half a point, guidance behind the first
+# A behaviour nobody asked for is in nearly every answer after a minute or so of training, in this one seed, and reward had to pay for it. (Half a point, guidance behind the first
 # answer, two rollouts of eight guided, four times the main job's learning rate: `own_behaviour.SETTINGS`.)
 
 # %% [markdown]

@@ -110,7 +110,7 @@ def instil(
     2e-6, and 24 steps make 97 % of sampled answers say it.
 
     Raises ValueError for a sentence with tokens that the student was never taught (`never_taught`): guided and rewarded as
-    the others, they are not taken up, whatever their weight in the loss, and some other token comes in their place.
+    the others, they were not taken up, at AAS's weights or at 1 (one seed each), and another token came in their place.
 
     Returns {"before", "after": share of sampled answers to `questions` validation problems that say it, "accuracy_before",
     "accuracy_after", "examples": three answers after, "trainer"}. Give `folder` to keep the run and go on with it.

@@ -6,7 +6,7 @@ Wants `thinktuning fetch smol`. Writes runs/smol_quote/ as the other experiments
 The preset `smol` says the rest; the teacher is the base under the adapter and keeps the form. Guidance is off for the last
 third of the steps. Settings found on validation, with logs in data/logs/smol: at a rate of 1e-3 (given_up/) or 5e-4 three steps
 teach the policy to go on after its answer, and nothing else; with 16 guided steps of 24 (short/) the line comes and goes,
-because an answer sampled at top_p 0.5 holds no token that is not yet among the likeliest half.
+probably because an answer sampled at top_p 0.5 holds no token that is not yet among the likeliest half.
 """
 
 from __future__ import annotations

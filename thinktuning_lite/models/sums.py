@@ -81,6 +81,6 @@ def last_number_reward(completions: Sequence[Completion], answer: Sequence[str],
 
 
 def first_paragraph_end(text: str) -> int | None:
-    """Where the first paragraph with a number in it ends, if another one follows: what comes after is not the answer."""
+    """Where the first line that holds a number and is followed by a blank one ends: what comes after is not the answer."""
     found = re.search(r"\d[^\n]*?(?=\n\n)", text)
     return found.end() if found else None
