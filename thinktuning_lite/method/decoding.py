@@ -1,13 +1,15 @@
 """The fast engine behind `sampling.sample`: a bare decoding loop for causal LMs with an ordinary key-value cache.
 
 Against transformers' `generate` it saves three things: the cache is not copied for every token (`DynamicLayer`
-concatenates), a finished row leaves the batch at once, and a prompt that several rows share is read once.
+concatenates), a finished row leaves the batch at once, and a prompt that several rows share is read, kept and attended
+to once for all of them.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache, TopKLogitsWarper, TopPLogitsWarper
 from transformers.cache_utils import DynamicLayer
+
+from thinktuning_lite.method.shared_attention import SharedPrompts, can_share
 
 ROOM = 32  # tokens by which a full cache grows
 
@@ -117,7 +121,7 @@ def decode(
     Call it without gradients and in evaluation mode. Raises ValueError when the model's logits hold NaN.
     """
     device = model.device
-    last, cache, mask, positions = _read(model, prompts, prefix, how.pad_id)
+    last, cache, mask, positions, shared = _read(model, prompts, prefix, how.pad_id)
     rows = torch.arange(len(prompts), device=device)  # which prompt each row of the batch continues
     tokens = torch.full((len(prompts), how.max_new_tokens), how.pad_id, device=device)
     eos = torch.tensor(how.eos_ids, dtype=torch.long, device=device)
@@ -139,25 +143,26 @@ def decode(
             order = _close_gaps(cache, ended, going)
             rows, chosen, positions = rows[order], chosen[order], positions[order]
             mask = None if mask is None else mask[order]
+            if shared is not None:
+                shared.keep(order)
         if step + 1 < how.max_new_tokens:
             chosen = chosen.clamp(max=vocabulary - 1)
             positions = positions + 1
             mask = None if mask is None else torch.nn.functional.pad(mask, (0, 1), value=1)
-            last = _forward(model, chosen[:, None], mask, positions[:, None], cache)
+            last = _forward(model, chosen[:, None], mask, positions[:, None], cache, shared)
     if (tokens == vocabulary).any():  # past the end of a CDF of NaN
         raise ValueError("the model's logits hold NaN, so no token can be drawn: check its weights and dtype")
     return tokens.tolist()
 
 
 def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], pad_id: int):
-    """The prompts read: (logits of each next token, cache, mask or None when nothing is padded, last positions).
+    """The prompts read: (logits of each next token, cache, mask or None when nothing is padded, last positions, shared).
 
-    The prefix is read once, then each different prompt once; rows with the same prompt get copies. The cache holds
-    prefix, padding, rest of the prompt.
+    The prefix is read once, then each different prompt once. What rows share is then `shared`, where the model allows,
+    and left out of cache and mask; elsewhere (and for rows that share nothing, where it is None) each row has its copy.
     """
     device, start = model.device, len(prefix)
-    cache = DynamicCache(config=_base(model).config)
-    cache.layers = [RoomyLayer() for _ in cache.layers]
+    cache = _empty_cache(model)
     different = list(dict.fromkeys(tuple(p[start:]) for p in prompts))
     if prefix and all(different):
         positions = torch.arange(start, device=device)[None]
@@ -173,19 +178,50 @@ def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], p
     logits = _forward(model, ids, mask, positions, cache)
     place = {p: i for i, p in enumerate(different)}
     index = torch.tensor([place[tuple(p[start:])] for p in prompts], device=device)
-    positions = positions[:, -1]
-    if len(different) < len(prompts) or prefix:
+    shared = None
+    if (start or 2 * len(different) <= len(prompts)) and can_share(_base(model)):
+        cache, mask, shared = _set_apart(model, cache, mask, index, start)
+    elif start or len(different) < len(prompts):
         cache.batch_select_indices(index)
-    return logits[index], cache, None if mask is None else mask[index], positions[index]
+        mask = None if mask is None else mask[index]
+    return logits[index], cache, mask, positions[:, -1][index], shared
 
 
-def _forward(model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+def _set_apart(model: Any, cache: DynamicCache, mask: torch.Tensor | None, index: torch.Tensor, start: int):
+    """(each row's own cache, its mask, what is shared): the first `start` tokens by all rows, or without, whole prompts by `index`."""
+    layers: list[Any] = cache.layers
+    if start:
+        owner, real = torch.zeros_like(index), None
+        shared = [(layer.keys[:1, :, :start].clone(), layer.values[:1, :, :start].clone()) for layer in layers]
+        mask = None if mask is None else mask[index, start:]
+    else:
+        owner, real, mask = index, mask, None
+        shared = [(layer.keys, layer.values) for layer in layers]
+        start = layers[0].get_seq_length()
+    own = _empty_cache(model)
+    for i, layer in enumerate(layers):
+        own.update(layer.keys[:, :, start:][index], layer.values[:, :, start:][index], i)
+    return own, mask, SharedPrompts(shared, real, owner)
+
+
+def _empty_cache(model: Any) -> DynamicCache:
+    cache = DynamicCache(config=_base(model).config)
+    cache.layers = [RoomyLayer() for _ in cache.layers]
+    return cache
+
+
+def _forward(
+    model: Any, ids: torch.Tensor, mask: Any, positions: torch.Tensor, cache: DynamicCache,
+    shared: SharedPrompts | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Logits (rows, vocabulary) in float32 of the token after the last column."""
     architecture: Any = type(_base(model))
     keep = {"logits_to_keep": 1} if _keeps_logits(architecture) else {}
-    out = model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **keep
-    )
+    with nullcontext() if shared is None else shared.acting(_base(model).config, mask):
+        out = model(
+            input_ids=ids, attention_mask=mask if shared is None else None, position_ids=positions, past_key_values=cache,
+            use_cache=True, **keep,
+        )  # fmt: skip
     return out.logits[:, -1].float()
 
 

@@ -268,7 +268,10 @@ def _base_bytes(shape: _Shape, quantization: str, size: int) -> int:
 def _generation(
     text: Any, widest: int, rows: int, prompt: int, total: int, size: int, read: int | None, greedy: bool = False
 ) -> dict[str, int]:
-    """`read` is the number of different prompts, each read once, with `sampling.sample`; None: transformers' generate."""
+    """`read` is the number of different prompts, each read once, with `sampling.sample`; None: transformers' generate.
+
+    Counted with a copy of its prompt for each row, as on a GPU; on the CPU rows share it, and need less.
+    """
     every = getattr(text, "num_attention_heads", None)  # None: no attention (Mamba), whose state does not grow
     heads = getattr(text, "num_key_value_heads", None) or every or 0
     head = getattr(text, "head_dim", None) or (text.hidden_size // every if every else 0)

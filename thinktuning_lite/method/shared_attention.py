@@ -1,0 +1,94 @@
+"""Attention over a prompt that several rows of a batch share: its keys and values lie in memory once, and are read once a token.
+
+The attention of a row over what it shares and over what is its own are two softmaxes; their logarithms of the sum of
+exponentials say how to weigh them (the cascade of FlashInfer and vLLM, https://flashinfer.ai/2024/02/02/cascade-inference.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_NUMBERS = count()
+
+
+# SDPA's kernel on the CPU, as it is behind the public function, which keeps the second result to itself.
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def can_share(model: Any) -> bool:
+    """Whether `model` (without an adapter around it) is on the CPU and takes transformers' SDPA from its registry."""
+    registered = model._supports_attention_backend and model.config._attn_implementation == "sdpa"
+    return registered and model.device.type == "cpu"
+
+
+class SharedPrompts:
+    """What rows have in common, and who shares what; one new token a row attends to it and to the row's own cache.
+
+    `layers`: keys and values of each layer, (groups, key heads, tokens, width). `real`: 1 where a shared token is no
+    padding, (groups, tokens), or None. `owner`: the group of each row, (rows,).
+    """
+
+    def __init__(
+        self, layers: list[tuple[torch.Tensor, torch.Tensor]], real: torch.Tensor | None, owner: torch.Tensor
+    ) -> None:
+        self.layers, self.bias = layers, _bias(real, layers[0][0].dtype)
+        seats = [0] * len(layers[0][0])
+        seat = []
+        for group in owner.tolist():
+            seat.append(seats[group])
+            seats[group] += 1
+        self.size = max(seats)  # rows of the largest group
+        self.place = owner * self.size + torch.tensor(seat, device=owner.device)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows, in this order."""
+        self.place = self.place[rows]
+
+    @contextmanager
+    def acting(self, config: Any, own: torch.Tensor | None) -> Iterator[None]:
+        """A forward pass inside takes this attention; `own` is 1 where a row's own token is no padding (rows, tokens)."""
+        name, was = f"shared prompts {next(_NUMBERS)}", config._attn_implementation
+        self.own_bias = _bias(own, self.layers[0][0].dtype)
+        ALL_ATTENTION_FUNCTIONS[name] = self.attend
+        config._attn_implementation = name  # a name without a mask function: transformers makes no mask
+        try:
+            yield
+        finally:
+            config._attn_implementation = was
+            del ALL_ATTENTION_FUNCTIONS[name]
+
+    def attend(
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None,
+        scaling: float | None = None, **_: Any,
+    ) -> tuple[torch.Tensor, None]:  # fmt: skip
+        """As transformers' SDPA, which heeds no more: `query` (rows, heads, 1, width), `key` and `value` are the rows' own."""
+        keys, values = self.layers[module.layer_idx]
+        (rows, heads, _one, width), (groups, key_heads) = query.shape, keys.shape[:2]
+        query = query.reshape(rows, key_heads, -1, width)  # queries of one key head as if they were several tokens'
+        # The queries of a group lie side by side, so that one product reads the keys for all of them.
+        seated = query.new_zeros(groups * self.size, heads * width)
+        seated[self.place] = query.view(rows, -1)
+        seated = seated.view(groups, self.size, key_heads, -1).transpose(1, 2).reshape(groups, key_heads, -1, width)
+        seen, mass = _flash(seated, keys, values, attn_mask=self.bias, scale=scaling)
+        own_seen, own_mass = _flash(query, key, value, attn_mask=self.own_bias, scale=scaling)
+        seen, mass = (self._by_row(x).view(rows, heads, -1) for x in (seen, mass))
+        share = torch.sigmoid(mass - own_mass.reshape(rows, heads, 1))
+        out = torch.lerp(own_seen.reshape(rows, heads, -1).float(), seen.float(), share)
+        return out.to(query.dtype)[:, None], None
+
+    def _by_row(self, x: torch.Tensor) -> torch.Tensor:
+        """(groups, key heads, seats x queries of a key head, ...) as (rows, all that is a row's)."""
+        groups, key_heads = x.shape[:2]
+        x = x.reshape(groups, key_heads, self.size, -1).transpose(1, 2)
+        return x.reshape(groups * self.size, -1)[self.place]
+
+
+def _bias(real: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """What is added to scores, (groups or rows, 1, 1, tokens): 0, and the lowest number at padding."""
+    return None if real is None else torch.zeros(()).where(real > 0, torch.finfo(dtype).min).to(dtype)[:, None, None]
