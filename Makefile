@@ -9,6 +9,8 @@ MATHJAX := docs/_mathjax/mathjax/tex-chtml.js
 JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
+# bitsandbytes wraps functions in torch.compile when imported, which loads the compiler: two seconds a process, for nothing.
+run test test-again table quote: export TORCHDYNAMO_DISABLE ?= 1
 
 .PHONY: run test lint test-again test-browser test-smol lab bench table quote docs slides badges clean
 
@@ -17,7 +19,7 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 --durations-min=1 tests
-	OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --nbmake --nbmake-timeout=900 notebooks
+	OMP_NUM_THREADS=1 THINKTUNING_SMOKE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --nbmake --nbmake-timeout=900 notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
