@@ -6,6 +6,8 @@ its weights are drawn wide, so that token probabilities range from far below AAS
 
 from __future__ import annotations
 
+import copy
+import functools
 import gc
 import os
 import sys
@@ -31,11 +33,29 @@ if TYPE_CHECKING:  # fixtures import what they use: the process that hands the t
 LOADED = 500  # modules
 
 
+@functools.cache
+def spare() -> None:
+    """Leave out what a trainer does dozens of times for nothing: a quarter of the time of a test that makes one.
+
+    accelerate reads the metadata of a package each time it asks whether that package is there; and without a GPU each
+    seed is put in a queue for one, with the stack of who gave it.
+    """
+    import accelerate.utils.imports as available
+    import torch
+
+    available._is_package_available = functools.cache(available._is_package_available)
+    for device in (torch.cuda, torch.xpu, torch.mtia):
+        if not device.is_available():
+            device.manual_seed_all = lambda seed: None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Set aside what imports left: every trainer collects garbage, half a second each time it looks at all of torch.
 
     Only when many modules came since the last time, so that what a test leaves is collected as ever.
     """
+    if "accelerate" in sys.modules:
+        spare()
     if len(sys.modules) > pytest_runtest_setup.modules + LOADED:
         pytest_runtest_setup.modules = len(sys.modules)
         gc.collect()
@@ -109,11 +129,18 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-@pytest.fixture
-def tiny_model(tiny_folder: Path) -> LlamaForCausalLM:
+@pytest.fixture(scope="session")
+def new_model(tiny_folder: Path) -> Callable[[], LlamaForCausalLM]:
+    """Makes models as `tiny_folder` holds; a copy takes a tenth of a loading's time."""
     from transformers import LlamaForCausalLM
 
-    return LlamaForCausalLM.from_pretrained(tiny_folder)
+    loaded = LlamaForCausalLM.from_pretrained(tiny_folder)
+    return lambda: copy.deepcopy(loaded)
+
+
+@pytest.fixture
+def tiny_model(new_model: Callable[[], LlamaForCausalLM]) -> LlamaForCausalLM:
+    return new_model()
 
 
 @pytest.fixture(scope="session")
@@ -185,10 +212,8 @@ def settings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[...
 
 
 @pytest.fixture
-def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., ThinkTuningTrainer]:
+def build(settings, new_model, dataset, tokenizer) -> Callable[..., ThinkTuningTrainer]:
     """A ThinkTuningTrainer on its own copy of the tiny policy; whatever it is made of may be given."""
-    from transformers import LlamaForCausalLM
-
     from thinktuning_lite.method.prompts import TINY_PROMPT
     from thinktuning_lite.method.settings import ThinkTuningConfig
     from thinktuning_lite.method.trainer import ThinkTuningTrainer
@@ -199,7 +224,7 @@ def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., ThinkTunin
         behaviour_policy: Any = None, **overrides: Any,
     ) -> ThinkTuningTrainer:  # fmt: skip
         args = ThinkTuningConfig(**settings(**overrides))
-        policy = LlamaForCausalLM.from_pretrained(tiny_folder) if model is None else model
+        policy = new_model() if model is None else model
         return ThinkTuningTrainer(
             policy, reward, args, train_dataset, teacher=teacher, teacher_prompt=TINY_PROMPT,
             processing_class=tok, peft_config=peft_config, eval_dataset=eval_dataset, fraction_policy=fraction_policy,

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from thinktuning_lite.experiments import runs
 from thinktuning_lite.method import checkpoints, files, rollouts
@@ -41,7 +40,7 @@ def length_reward(completions: list[Any], **kwargs: Any) -> list[float]:
 
 
 @pytest.fixture
-def train(tiny_folder: Path, settings: Callable[..., dict], tmp_path: Path) -> Callable[[str], dict]:
+def train(new_model: Callable, settings: Callable[..., dict], tmp_path: Path) -> Callable[[str], dict]:
     """train(name): a small run, or what is left of it; returns what it ends with."""
 
     def run(name: str) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def train(tiny_folder: Path, settings: Callable[..., dict], tmp_path: Path) -> C
             output_dir=str(folder), max_steps=STEPS, save_strategy="steps", save_steps=1, save_total_limit=1,
             rollout_log_steps=1, guided_fraction=0.25, teacher_max_new_tokens=8,
         )  # fmt: skip
-        policy = LlamaForCausalLM.from_pretrained(tiny_folder)
+        policy = new_model()
         trainer = runs.train_run(name, ThinkTuningConfig(**config), reward_funcs=length_reward, policy=policy)
         return {
             "weights": {n: p.detach().clone() for n, p in trainer.model.named_parameters()},

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from thinktuning_lite.classroom import turns
 from thinktuning_lite.classroom.load import load_classroom
@@ -23,12 +22,12 @@ from thinktuning_lite.method.trainer import ThinkTuningTrainer
 
 
 @pytest.fixture
-def trained(settings, tiny_folder, dataset, tokenizer):
+def trained(settings, new_model, dataset, tokenizer):
     """A trainer of the given class after its run, and the rollouts that it was trained on."""
 
     def train(kind: type[ThinkTuningTrainer], reward, teacher=None, **overrides):
         args = ThinkTuningConfig(**settings(rollout_log_steps=1, **overrides))
-        policy = LlamaForCausalLM.from_pretrained(tiny_folder)
+        policy = new_model()
         trainer = kind(
             policy, reward, args, dataset, teacher=teacher, teacher_prompt=TINY_PROMPT, processing_class=tokenizer
         )

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import GUIDANCE, length_reward
 from torch import Tensor
-from transformers import LlamaForCausalLM, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning_lite.method.settings import ThinkTuningConfig
@@ -34,11 +34,11 @@ GUIDED: dict[str, Any] = {
 
 
 @pytest.fixture
-def build(settings, tiny_folder, dataset, tokenizer) -> Callable[..., GRPOTrainer]:
+def build(settings, new_model, dataset, tokenizer) -> Callable[..., GRPOTrainer]:
     """A trainer on its own copy of the tiny policy, in training mode, ready for `_compute_loss`."""
 
     def make(ours: bool, teacher: Any = None, **overrides: Any) -> Any:
-        model = LlamaForCausalLM.from_pretrained(tiny_folder)
+        model = new_model()
         if ours:
             args = ThinkTuningConfig(**settings(**overrides))
             trainer = ThinkTuningTrainer(
