@@ -50,19 +50,19 @@ def spare() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set aside what imports left: every trainer collects garbage, half a second each time it looks at all of torch.
+    """Set aside what imports and earlier files left: every trainer collects garbage, and would look at all of it.
 
-    Only when many modules came since the last time, so that what a test leaves is collected as ever.
+    With each new file, and when many modules came, so that what a test leaves is collected as ever.
     """
     if "accelerate" in sys.modules:
         spare()
-    if len(sys.modules) > pytest_runtest_setup.modules + LOADED:
-        pytest_runtest_setup.modules = len(sys.modules)
+    if item.path != pytest_runtest_setup.path or len(sys.modules) > pytest_runtest_setup.modules + LOADED:
+        pytest_runtest_setup.path, pytest_runtest_setup.modules = item.path, len(sys.modules)
         gc.collect()
         gc.freeze()
 
 
-pytest_runtest_setup.modules = 0
+pytest_runtest_setup.path, pytest_runtest_setup.modules = None, 0
 
 GUIDANCE = "<opinion>incorrect</opinion><reason>Wait, I doubt 5.</reason><phrase>Again: 3+4=7. \\boxed{7}</phrase>"
 

@@ -18,6 +18,7 @@ from thinktuning_lite.experiments import (
     presets,
     side_by_side,
     smol_quote,
+    workers,
 )
 from thinktuning_lite.experiments.folders import InUseError
 from thinktuning_lite.models.planner import GPUS
@@ -94,6 +95,7 @@ def test_what_a_run_meets_is_one_line(error: Exception, monkeypatch: pytest.Monk
         raise error
 
     monkeypatch.setattr(side_by_side, "main", fail)
+    monkeypatch.setattr(workers, "get_ready", lambda: None)
     with pytest.raises(SystemExit, match="thinktuning run: .*(in use|No space)"):
         command_line.main(["run"])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from thinktuning_lite.experiments import commands
+from thinktuning_lite.experiments import commands, workers
 from thinktuning_lite.experiments.folders import InUseError
 from thinktuning_lite.experiments.options import Parser
 from thinktuning_lite.method.files import NotWholeError
@@ -15,11 +15,15 @@ from thinktuning_lite.method.files import NotWholeError
 
 @dataclass(frozen=True)
 class Command:
-    """`module`.main takes the rest of the line. `parser` reads it before that module, which may be slow, is loaded."""
+    """`module`.main takes the rest of the line. `parser` reads it before that module, which may be slow, is loaded.
+
+    `grid`: it trains in processes side by side.
+    """
 
     module: str
     says: str
     parser: Callable[[], Parser] | None = None
+    grid: bool = False
 
 
 COMMANDS = {
@@ -27,6 +31,7 @@ COMMANDS = {
         "experiments.side_by_side",
         "train GRPO and ThinkTuning side by side from the tiny student; the main job",
         commands.run_parser,
+        grid=True,
     ),
     "train": Command(
         "experiments.train", "train any instruct model from a preset or a config file", commands.train_parser
@@ -35,12 +40,17 @@ COMMANDS = {
     "plan": Command(
         "experiments.plan", "the memory that a training run needs, by part, before it starts", commands.plan_parser
     ),
-    "table": Command("experiments.table", "twelve methods on three test sets, with intervals", commands.table_parser),
-    "quote": Command("experiments.movie_quote", "the movie-quote experiment and its controls", commands.quote_parser),
+    "table": Command(
+        "experiments.table", "twelve methods on three test sets, with intervals", commands.table_parser, True
+    ),
+    "quote": Command(
+        "experiments.movie_quote", "the movie-quote experiment and its controls", commands.quote_parser, True
+    ),
     "beyond": Command(
         "experiments.beyond",
         "the paper's future work, its limits and its relatives, as one grid",
         commands.beyond_parser,
+        grid=True,
     ),
     "smol-quote": Command(
         "experiments.smol_quote", "the movie quote on a real model, SmolLM2-135M", commands.smol_quote_parser
@@ -68,6 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
     command = COMMANDS[name]
     if command.parser:
         command.parser().parse_args(rest)
+    if command.grid:
+        workers.get_ready()
     try:
         import_module(f"thinktuning_lite.{command.module}").main(rest)
     except (InUseError, NotWholeError, OSError) as error:

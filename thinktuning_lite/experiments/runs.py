@@ -9,7 +9,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from thinktuning_lite.classroom import sample
 from thinktuning_lite.classroom.load import load_classroom
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.experiments.folders import RunPlan, empty, held, mark, result_path
+from thinktuning_lite.experiments.workers import context
 from thinktuning_lite.method.files import append_row, read_json, whole_lines, write_json
 from thinktuning_lite.method.prompts import TINY_PROMPT, TeacherPrompt
 from thinktuning_lite.method.rewards import correctness_reward
@@ -129,7 +129,7 @@ def run_side_by_side(
         return
     cores = os.cpu_count() or 1
     workers = min(workers or cores, len(jobs))
-    with ProcessPoolExecutor(workers, _context(), _begin_worker, (max(1, cores // workers),)) as pool:
+    with ProcessPoolExecutor(workers, context(), _begin_worker, (max(1, cores // workers),)) as pool:
         futures = {pool.submit(job[0], *job[1:], bar=1 + i % workers): job for i, job in enumerate(jobs)}
         try:
             for future in tqdm(as_completed(futures), total=len(jobs), desc="runs", unit="run", position=0):
@@ -138,15 +138,6 @@ def run_side_by_side(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _context() -> Any:
-    """Where it is safe (Linux), workers come from one process that has imported everything, ten seconds, for all of them."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _begin_worker(threads: int) -> None:
