@@ -71,7 +71,7 @@ plots.idea()
 # | [02_teacher_guidance](02_teacher_guidance.ipynb) | the teacher's prompt, parsing, splicing, what guidance does to a group, what it costs | 0.7 min |
 # | [03_advantage_aware_shaping](03_advantage_aware_shaping.ipynb) | how to learn from tokens that the student did not sample | 3.2 min |
 # | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 5.9 min |
-# | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 0.6 min |
+# | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 1.2 min |
 # | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 5.7 min |
 # | [07_beyond](07_beyond.ipynb) | the paper's wishes, its limits and its relatives, tried; what gains, what does not | 1.9 min |
 #

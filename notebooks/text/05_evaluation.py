@@ -12,7 +12,7 @@
 # **You need to know** what GRPO and ThinkTuning train ([00_start_here](00_start_here.ipynb)); mean and standard deviation, no more
 # statistics than that.
 #
-# **Time:** 0.6 min, 0.8 GB of memory, on 2 CPU cores without a GPU (measured by the run)
+# **Time:** 1.2 min, 0.8 GB of memory, on 2 CPU cores without a GPU (measured by the run)
 #
 # *Contents:* 1 one question through the evaluator · 2 one number · 3 two methods, the same questions · 4 several training seeds ·
 # 5 several samples · 6 the table · 7 an attractive gain · 8 looking closer · 9 real models, and the paper's numbers

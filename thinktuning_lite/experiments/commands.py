@@ -67,7 +67,7 @@ def table_parser() -> Parser:
     parser = _parser("table", """\
 The table: twelve methods on the tiny classroom's three benchmarks, six seeds, differences to GRPO with intervals.
 
-takes   about an hour on two CPU cores (102 CPU minutes), with the package's extra `eval`
+takes   about an hour on two CPU cores (95 CPU minutes), with the package's extra `eval`
 writes  runs/<name>/: one folder a method and seed (checkpoints, responses.db, result.json), results.json, table.md
 
 Interrupted, the same command goes on where it was: a trained model from its checkpoint, and no response that is in
