@@ -73,7 +73,7 @@ plots.idea()
 # | [04_train_lora_4bit](04_train_lora_4bit.ipynb) | the same trainer on a real instruct model, 4-bit with LoRA | 5.9 min |
 # | [05_evaluation](05_evaluation.ipynb) | the field's evaluator, twelve methods, intervals, over-thinking | 1.2 min |
 # | [06_movie_quote](06_movie_quote.ipynb) | instilling a behaviour nobody would find by sampling | 5.7 min |
-# | [07_beyond](07_beyond.ipynb) | the paper's wishes, its limits and its relatives, tried; what gains, what does not | 1.9 min |
+# | [07_beyond](07_beyond.ipynb) | the paper's wishes, its limits and its relatives, tried; what gains, what does not | 2.6 min |
 #
 # **Hardware.** All eight need two CPU cores and the tiny checkpoint that ships with the project, nothing else: no GPU, no
 # account, no download. 04 to 06 also hold cells for one GPU (a free Colab T4; 24 GB; more); these are **not measured yet**,

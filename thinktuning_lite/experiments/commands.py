@@ -104,7 +104,7 @@ def beyond_parser() -> Parser:
 Beyond the paper: its future work, its limits and its relatives, as arms of one grid, with differences to GRPO.
 
 takes   one to three minutes of one CPU core a run, by how long its answers grow: for all 38 arms under two
-        hours on two cores (81 minutes for 32 of them); with the package's extra `eval`
+        hours on two cores (88 minutes for 34 of them); with the package's extra `eval`
 writes  runs/<name>/: one folder a run (metrics.jsonl, checkpoints, result.json), results.json, table.md
 
 Interrupted, the same command goes on where it was. Other --arms join those that are there; the table shows every arm whose
