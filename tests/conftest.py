@@ -35,7 +35,7 @@ LOADED = 500  # modules
 
 @functools.cache
 def spare() -> None:
-    """Leave out what a trainer does dozens of times for nothing: a quarter of the time of a test that makes one.
+    """Leave out what a trainer does dozens of times for nothing: about a seventh of the trainers' tests by a profile.
 
     accelerate reads the metadata of a package each time it asks whether that package is there; and without a GPU each
     seed is put in a queue for one, with the stack of who gave it.
@@ -131,7 +131,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def new_model(tiny_folder: Path) -> Callable[[], LlamaForCausalLM]:
-    """Makes models as `tiny_folder` holds; a copy takes a tenth of a loading's time."""
+    """Makes models as `tiny_folder` holds: copies of one, which is faster than to load each."""
     from transformers import LlamaForCausalLM
 
     loaded = LlamaForCausalLM.from_pretrained(tiny_folder)

@@ -557,7 +557,7 @@ pd.DataFrame({
 }).T
 
 # %% [markdown]
-# **No relative is shown above GRPO here, and two are below ThinkTuning by a shown difference.** (Refinement, 15 points below, was a third while the log had 72 comparisons; now it has 76, and the corrected p is 0.0502.) Resampling groups of unequal rewards leaves GRPO's result. The refinement in the attempt's place earns its reward as often as LUFFY's guidance behind it and
+# **No relative is shown above GRPO here, and two are below ThinkTuning by a shown difference.** (Refinement was a third, until four more comparisons joined the log: docs/results.md.) Resampling groups of unequal rewards leaves GRPO's result. The refinement in the attempt's place earns its reward as often as LUFFY's guidance behind it and
 # teaches as little as LUFFY's shaping does at this rate. SDPO and SDFT pull every token towards a frozen self that has read a right solution, and lose
 # by it, SDFT most on longer problems (set by set in docs/results.md); why was not looked into. **Guidance for failed groups only** is the thrifty one: with an
 # eighth of the teacher's tokens two seeds of three end near ThinkTuning, and one does not take reflection up; between those two its

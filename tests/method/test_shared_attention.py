@@ -9,7 +9,17 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from tests.method.test_sampling import DECODED, ask, build, ragged
 from thinktuning_lite.method import decoding
 
-OWN_ATTENTION = ("falcon", "stablelm")  # not from transformers' registry
+# Attention that no prompt can be shared in: not from transformers' registry, or to other keys and values than the cache's.
+OWN_ATTENTION = {
+    "falcon": DECODED["falcon"],
+    "llama": dict(attn_implementation="eager"),
+    "doge": {},
+    "diffllama": {},
+    "hrm_text": {},
+    "deepseek_v3": dict(
+        num_hidden_layers=1, q_lora_rank=None, kv_lora_rank=8, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=8
+    ),
+}
 PREFIX = list(range(10, 50))
 BATCHES = {
     "groups": dict(prompts=[p for p in ragged() for _ in range(3)]),
@@ -27,14 +37,14 @@ def logits_of(model, batch, monkeypatch, shares: bool | None = None, **how):
         patch.setattr(decoding, "_choose", lambda logits, *rest: seen.append(logits.clone()) or choose(logits, *rest))
         patch.setattr(decoding, "_set_apart", lambda *given: made.append(given) or apart(*given))
         if shares is False:
-            patch.setattr(decoding, "can_share", lambda model: False)
+            patch.setattr(decoding.Watch, "can_share", False)
         torch.manual_seed(0)
         completions = ask(model, **batch, **how)
     assert len(made) == (shares is not False)  # it was shared, or it was not
     return seen, completions
 
 
-@pytest.mark.parametrize("kind", [k for k in DECODED if k not in OWN_ATTENTION])
+@pytest.mark.parametrize("kind", [k for k in DECODED if k != "falcon"])
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_the_logits_are_those_of_rows_with_a_copy_each(kind, batch, monkeypatch):
     model = build(kind, **DECODED[kind])
@@ -59,14 +69,12 @@ def test_few_repetitions_are_not_worth_it(monkeypatch):
         logits_of(build(), dict(prompts=ragged()), monkeypatch, True)
 
 
-@pytest.mark.parametrize("kind", [*OWN_ATTENTION, "llama"])
-def test_a_model_with_attention_of_its_own_keeps_it(kind):
-    model = build(kind, **DECODED[kind], **({"attn_implementation": "eager"} if kind == "llama" else {}))
-    assert not decoding.can_share(model)
-    for engine in ("fast", "hf"):
-        assert ask(model, BATCHES["groups"]["prompts"], temperature=0, engine=engine) == [
-            row for p in ragged() for row in ask(model, [p] * 3, temperature=0)
-        ]
+@pytest.mark.parametrize("kind", OWN_ATTENTION)
+def test_a_model_with_attention_of_its_own_keeps_it(kind, monkeypatch):
+    model, prompts = build(kind, **OWN_ATTENTION[kind]), BATCHES["groups"]["prompts"]
+    monkeypatch.setattr(decoding, "_set_apart", None)  # calling it would fail
+    said = [ask(model, prompts, temperature=0, engine=engine) for engine in ("fast", "hf")]
+    assert said[0] == said[1] and len({tuple(row) for row in said[0]}) > 2
 
 
 def test_the_model_is_as_it_was_also_after_an_error():

@@ -170,7 +170,7 @@ def test_activations_as_measured(student):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Rows with a copy of their prompt each; on the CPU they share it and need less than is planned."""
-    monkeypatch.setattr(decoding, "can_share", lambda model: False)
+    monkeypatch.setattr(decoding.Watch, "can_share", False)
 
 
 def test_peak_of_sampling_and_of_training_as_measured(student, tmp_path, as_on_a_gpu):

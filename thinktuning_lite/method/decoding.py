@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, TopKLogitsWarper, TopPLogitsWarper
 from transformers.cache_utils import DynamicLayer
 
-from thinktuning_lite.method.shared_attention import SharedPrompts, can_share
+from thinktuning_lite.method.shared_attention import SharedPrompts, Watch
 
 ROOM = 32  # tokens by which a full cache grows
 
@@ -175,11 +175,13 @@ def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], p
     real = torch.tensor([[1] * start + [0] * (width - len(p)) + [1] * len(p) for p in different], device=device)
     mask = None if len(set(map(len, different))) == 1 else real
     positions = (real.cumsum(1) - 1).clamp(min=0)[:, start:]
-    logits = _forward(model, ids, mask, positions, cache)
+    watch = Watch(_base(model), cache)
+    with watch.watching():
+        logits = _forward(model, ids, mask, positions, cache)
     place = {p: i for i, p in enumerate(different)}
     index = torch.tensor([place[tuple(p[start:])] for p in prompts], device=device)
     shared = None
-    if (start or 2 * len(different) <= len(prompts)) and can_share(_base(model)):
+    if (start or 2 * len(different) <= len(prompts)) and watch.can_share:
         cache, mask, shared = _set_apart(model, cache, mask, index, start)
     elif start or len(different) < len(prompts):
         cache.batch_select_indices(index)

@@ -9,22 +9,59 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from threading import Lock
 from typing import Any
 
 import torch
+from transformers import DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _NUMBERS = count()
-
+_WATCHING = Lock()
 
 # SDPA's kernel on the CPU, as it is behind the public function, which keeps the second result to itself.
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def can_share(model: Any) -> bool:
-    """Whether `model` (without an adapter around it) is on the CPU and takes transformers' SDPA from its registry."""
-    registered = model._supports_attention_backend and model.config._attn_implementation == "sdpa"
-    return registered and model.device.type == "cpu"
+class Watch:
+    """Whether a model's rows can share prompts, told by its own forward pass over them: architectures differ in too many ways.
+
+    They can where each layer attends once, by transformers' SDPA from its registry, on the CPU, to just what its cache
+    holds, with nothing added. Latent, differential or recurrent attention, biases and functions of a model's own do not.
+    """
+
+    def __init__(self, model: Any, cache: DynamicCache) -> None:
+        self.layers: list[Any] = cache.layers
+        self.seen: list[tuple[Any, bool]] = []
+        own = ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
+        self.worth_it = own and model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+
+    @property
+    def can_share(self) -> bool:
+        return self.worth_it and self.seen == [(i, True) for i in range(len(self.layers))]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """During one forward pass, which goes as without."""
+        if not self.worth_it:
+            yield
+            return
+        with _WATCHING:  # the registry is everybody's
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = self._note
+            try:
+                yield
+            finally:
+                del ALL_ATTENTION_FUNCTIONS["sdpa"]  # the registry's own is there again
+
+    def _note(
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+    ):
+        number = getattr(module, "layer_idx", None)
+        layer = self.layers[number] if number in range(len(self.layers)) else None
+        plain = layer is not None and key is layer.keys and value is layer.values and key.shape == value.shape
+        self.seen.append((number, plain and kwargs.get("position_bias") is None))
+        return sdpa_attention_forward(module, query, key, value, *args, **kwargs)
 
 
 class SharedPrompts:
@@ -67,7 +104,7 @@ class SharedPrompts:
         self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: None,
         scaling: float | None = None, **_: Any,
     ) -> tuple[torch.Tensor, None]:  # fmt: skip
-        """As transformers' SDPA, which heeds no more: `query` (rows, heads, 1, width), `key` and `value` are the rows' own."""
+        """As transformers' SDPA, which without a bias heeds no more: `query` (rows, heads, 1, width), `key` and `value` are the rows' own."""
         keys, values = self.layers[module.layer_idx]
         (rows, heads, _one, width), (groups, key_heads) = query.shape, keys.shape[:2]
         query = query.reshape(rows, key_heads, -1, width)  # queries of one key head as if they were several tokens'
