@@ -7,7 +7,7 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.method.test_sampling import DECODED, ask, build, ragged
-from thinktuning_lite.method import decoding
+from thinktuning_lite.method import decoding, shared_attention
 
 # Attention that no prompt can be shared in: not from transformers' registry, or to other keys and values than the cache's.
 OWN_ATTENTION = {
@@ -27,6 +27,11 @@ BATCHES = {
     "prefix and groups": dict(prompts=[PREFIX + p for p in ragged() for _ in range(3)], prefix=PREFIX),
     "groups of one length": dict(prompts=[p for p in ragged() if len(p) == 3 for _ in range(4)]),
 }
+
+
+@pytest.fixture(autouse=True)
+def _worth_it(monkeypatch):
+    monkeypatch.setattr(shared_attention, "LEAST", 0)  # for the few rows of a test, too
 
 
 def logits_of(model, batch, monkeypatch, shares: bool | None = None, **how):
@@ -53,6 +58,29 @@ def test_the_logits_are_those_of_rows_with_a_copy_each(kind, batch, monkeypatch)
     assert shared[1] == copied[1] and len({tuple(row) for row in shared[1]}) > 2
     for a, b in zip(shared[0], copied[0], strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("rows_left", [2, 1])
+def test_the_last_rows_go_on_with_copies(batch, rows_left, monkeypatch):
+    model, joined, join = build("qwen2", **DECODED["qwen2"]), [], decoding._join
+    ends = dict(eos_ids=[1, 2, 3, 4, 5, 6], max_new_tokens=60)
+    apart = logits_of(model, batch, monkeypatch, False, **ends)
+    monkeypatch.setattr(decoding, "_join", lambda *given: joined.append(given[-1].place) or join(*given))
+    monkeypatch.setattr(shared_attention.SharedPrompts, "pays", property(lambda self: len(self.place) > rows_left))
+    some = logits_of(model, batch, monkeypatch, True, **ends)
+    assert some[1] == apart[1] and [1 <= len(place) <= rows_left for place in joined] == [True]
+    for a, b in zip(some[0], apart[0], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_sharing_pays_where_it_saves_half_a_mebibyte_of_reading(monkeypatch):
+    monkeypatch.undo()
+    keys = torch.zeros(2, 4, 128, 32)  # 64 KiB a prompt, and as much of values
+    shared = shared_attention.SharedPrompts([(keys, keys)], None, torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert shared.pays  # six rows read what two had to
+    shared.keep(torch.tensor([0, 1, 2, 4, 5]))
+    assert not shared.pays
 
 
 def test_half_precision(monkeypatch):

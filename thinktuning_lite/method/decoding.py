@@ -145,6 +145,8 @@ def decode(
             mask = None if mask is None else mask[order]
             if shared is not None:
                 shared.keep(order)
+        if shared is not None and not shared.pays:  # few rows are left
+            cache, mask, shared = _join(model, cache, mask, shared)
         if step + 1 < how.max_new_tokens:
             chosen = chosen.clamp(max=vocabulary - 1)
             positions = positions + 1
@@ -204,6 +206,21 @@ def _set_apart(model: Any, cache: DynamicCache, mask: torch.Tensor | None, index
     for i, layer in enumerate(layers):
         own.update(layer.keys[:, :, start:][index], layer.values[:, :, start:][index], i)
     return own, mask, SharedPrompts(shared, real, owner)
+
+
+def _join(model: Any, cache: DynamicCache, mask: torch.Tensor | None, shared: SharedPrompts):
+    """`_set_apart` undone: (a cache in which each row has all that is its, its mask, None)."""
+    layers: list[Any] = cache.layers
+    copies, real = shared.copies()
+    whole = _empty_cache(model)
+    for i, ((keys, values), own) in enumerate(zip(copies, layers, strict=True)):
+        whole.update(torch.cat((keys, own.keys), 2), torch.cat((values, own.values), 2), i)
+    pad = torch.nn.functional.pad
+    if real is not None:  # prompts of several lengths; else a prefix may stand before such
+        mask = pad(real, (0, layers[0].get_seq_length()), value=1)
+    elif mask is not None:
+        mask = pad(mask, (copies[0][0].shape[2], 0), value=1)
+    return whole, mask, None
 
 
 def _empty_cache(model: Any) -> DynamicCache:

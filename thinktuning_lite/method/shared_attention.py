@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+LEAST = 2**19  # bytes of a layer's keys and values: where sharing saves less reading than this, copies are faster
 _NUMBERS = count()
 _WATCHING = Lock()
 
@@ -74,18 +75,35 @@ class SharedPrompts:
     def __init__(
         self, layers: list[tuple[torch.Tensor, torch.Tensor]], real: torch.Tensor | None, owner: torch.Tensor
     ) -> None:
-        self.layers, self.bias = layers, _bias(real, layers[0][0].dtype)
+        self.layers, self.real, self.bias = layers, real, _bias(real, layers[0][0].dtype)
         seats = [0] * len(layers[0][0])
         seat = []
         for group in owner.tolist():
             seat.append(seats[group])
             seats[group] += 1
         self.size = max(seats)  # rows of the largest group
-        self.place = owner * self.size + torch.tensor(seat, device=owner.device)
+        self._sit(owner * self.size + torch.tensor(seat, device=owner.device))
+
+    def _sit(self, place: torch.Tensor) -> None:
+        """`place` is the seat of each row; `row_at` the row of each seat, and any row where a seat is free."""
+        groups = len(self.layers[0][0])
+        self.place, self.row_at = place, place.new_zeros(groups * self.size)
+        self.row_at[place] = torch.arange(len(place), device=place.device)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows, in this order."""
-        self.place = self.place[rows]
+        self._sit(self.place[rows])
+
+    @property
+    def pays(self) -> bool:
+        """Whether the reading that is saved outweighs the sorting of rows by groups."""
+        keys, values = self.layers[0]
+        return (len(self.place) - len(keys)) * (keys.nbytes + values.nbytes) >= LEAST * len(keys)
+
+    def copies(self) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor | None]:
+        """(keys and values of each layer, `real`) with a copy of what is shared for each row."""
+        owner = self.place // self.size
+        return [(k[owner], v[owner]) for k, v in self.layers], None if self.real is None else self.real[owner]
 
     @contextmanager
     def acting(self, config: Any, own: torch.Tensor | None) -> Iterator[None]:
@@ -109,8 +127,7 @@ class SharedPrompts:
         (rows, heads, _one, width), (groups, key_heads) = query.shape, keys.shape[:2]
         query = query.reshape(rows, key_heads, -1, width)  # queries of one key head as if they were several tokens'
         # The queries of a group lie side by side, so that one product reads the keys for all of them.
-        seated = query.new_zeros(groups * self.size, heads * width)
-        seated[self.place] = query.view(rows, -1)
+        seated = query.view(rows, -1).index_select(0, self.row_at)
         seated = seated.view(groups, self.size, key_heads, -1).transpose(1, 2).reshape(groups, key_heads, -1, width)
         seen, mass = _flash(seated, keys, values, attn_mask=self.bias, scale=scaling)
         own_seen, own_mass = _flash(query, key, value, attn_mask=self.own_bias, scale=scaling)
@@ -123,7 +140,7 @@ class SharedPrompts:
         """(groups, key heads, seats x queries of a key head, ...) as (rows, all that is a row's)."""
         groups, key_heads = x.shape[:2]
         x = x.reshape(groups, key_heads, self.size, -1).transpose(1, 2)
-        return x.reshape(groups * self.size, -1)[self.place]
+        return x.reshape(groups * self.size, -1).index_select(0, self.place)
 
 
 def _bias(real: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
