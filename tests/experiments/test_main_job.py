@@ -110,6 +110,19 @@ def test_runs_go_seed_by_seed_longest_first_and_each_seed_is_shown_when_it_is_do
     assert (tmp_path / "runs/classroom/curves-seed4.png").exists()
 
 
+def test_the_base_answers_greedily_once_for_all_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan, asked = side_by_side.Plan(seeds=(0, 1), sets=("test",)), []
+    few, evaluate = sample.load_tiny_set("test")[:6], sample.evaluate
+    monkeypatch.setattr(sample, "load_tiny_set", lambda name: few)
+    monkeypatch.setattr(sample, "evaluate", lambda *a, **how: asked.append(how["temperature"]) or evaluate(*a, **how))
+    for seed in plan.seeds:
+        side_by_side._job(plan, "base", seed, bar=0)
+    assert asked == [1.0, 0.0, 1.0]
+    alone = side_by_side.evaluate_policy(*load_classroom(), plan.sets, seed=1)
+    assert json.loads(side_by_side.result_path(plan, "base", 1).read_text()) == alone
+
+
 def test_cores_are_shared_out_among_few_runs(monkeypatch):
     given = []
 

@@ -90,21 +90,32 @@ def training_config(arm: str, seed: int, output_dir: Path, steps: int, **overrid
     return ThinkTuningConfig(**(TINY_RUN | settings | overrides | DEPARTURES.get(arm, {})))
 
 
-def evaluate_policy(model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int) -> dict[str, dict]:
-    """Per set: the summary at T=1 and greedy accuracy (`greedy`), plus greedy accuracy by number of steps."""
+def evaluate_policy(
+    model: Any, tokenizer: Any, sets: tuple[str, ...], seed: int, known: dict[str, dict] | None = None
+) -> dict[str, dict]:
+    """Per set: the summary at T=1 and greedy accuracy (`greedy`), plus greedy accuracy by number of steps.
+
+    `known`: what another seed's evaluation of the same weights gave; its greedy figures hold for every seed.
+    """
     out = {}
     for name in sets:
         rows = sample.load_tiny_set(name)
         sampled, _ = sample.evaluate(model, tokenizer, rows, temperature=1.0, seed=seed)
-        greedy, _ = sample.evaluate(model, tokenizer, rows, temperature=0.0)
-        by_steps: dict[str, list[bool]] = {}
-        for row, right in zip(rows, greedy.correct, strict=True):
-            by_steps.setdefault(str(row["steps"]), []).append(right)
-        out[name] = sampled.summary() | {
-            "greedy": greedy.summary()["accuracy"],
-            "greedy_by_steps": {k: sum(v) / len(v) for k, v in sorted(by_steps.items())},
-        }
+        greedy = {k: known[name][k] for k in _GREEDY} if known else _greedy_figures(model, tokenizer, rows)
+        out[name] = sampled.summary() | greedy
     return out
+
+
+_GREEDY = ("greedy", "greedy_by_steps")
+
+
+def _greedy_figures(model: Any, tokenizer: Any, rows: list[dict]) -> dict[str, Any]:
+    greedy, _ = sample.evaluate(model, tokenizer, rows, temperature=0.0)
+    by_steps: dict[str, list[bool]] = {}
+    for row, right in zip(rows, greedy.correct, strict=True):
+        by_steps.setdefault(str(row["steps"]), []).append(right)
+    shares = {k: sum(v) / len(v) for k, v in sorted(by_steps.items())}
+    return dict(zip(_GREEDY, (greedy.summary()["accuracy"], shares), strict=True))
 
 
 def run(plan: Plan) -> dict[str, list[dict]]:
@@ -133,15 +144,16 @@ def _results(plan: Plan) -> dict[str, list[dict]]:
 def _job(plan: Plan, arm: str, seed: int, bar: int) -> None:
     """One run, beside others in other processes; its result file is what marks it as done."""
     quiet()
-    path = result_path(plan, arm, seed)
+    path, known = result_path(plan, arm, seed), None
     if arm == "base":
         model, tokenizer = load_classroom()
+        known = next((read_json(p) for s in plan.seeds if (p := result_path(plan, arm, s)).exists()), None)
     else:
         config = training_config(arm, seed, path.parent, plan.steps, learning_rate=plan.learning_rate)
         trainer = train_run(f"{arm}, seed {seed}", config, bar=bar)
         model, tokenizer = trainer.model, trainer.processing_class
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, evaluate_policy(model, tokenizer, plan.sets, seed))
+    write_json(path, evaluate_policy(model, tokenizer, plan.sets, seed, known))
 
 
 def table(results: dict[str, list[dict]]) -> str:
