@@ -9,6 +9,9 @@ MATHJAX := docs/_mathjax/mathjax/tex-chtml.js
 JOBS ?= 2
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
+# pip would compile every module, three in four of which nothing imports: a minute. Python compiles what it imports, if it may.
+PIP := $(BIN)/pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 # bitsandbytes wraps functions in torch.compile when imported, which loads the compiler: two seconds a process, for nothing.
 run test test-again table quote: export TORCHDYNAMO_DISABLE ?= 1
 
@@ -31,7 +34,7 @@ test-again: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -o addopts= tests/lessons/test_again.py tests/lessons/test_student_versions.py
 
 test-browser: .venv/installed-dev
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[browser]"
+	$(PIP) -c constraints.txt -e ".[browser]"
 	$(BIN)/python -m pytest -q -s -o addopts= tests/views/browser
 
 # a real model, from an empty cache: fetched, one guided step, one answer; the Hub is asked first
@@ -55,7 +58,7 @@ quote: .venv/installed
 
 # the site, in docs/_build/html; warnings and dead links are errors
 docs: .venv/installed-dev $(MATHJAX)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	$(PIP) -c constraints.txt -e ".[docs]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . docs/_build/html
 	$(BIN)/python docs/links.py docs/_build/html
 
@@ -86,10 +89,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) -c constraints.txt -e .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(PIP) -c constraints.txt -e ".[dev]"
 	touch $@

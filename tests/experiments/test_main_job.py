@@ -85,9 +85,9 @@ def test_a_failing_run_ends_the_job_with_its_error():
         runs.run_side_by_side([(divide, 1, 0)], workers=1)
 
 
-def test_runs_go_seed_by_seed_longest_first_and_each_seed_is_shown_when_it_is_done(tmp_path, monkeypatch, capsys):
+def test_the_first_seed_goes_first_and_the_longest_runs_and_each_seed_is_shown_when_it_is_done(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    plan, ran, shown = side_by_side.Plan(arms=("grpo", "released"), seeds=(4, 5)), [], []
+    plan, ran, shown = side_by_side.Plan(arms=("grpo", "released"), seeds=(4, 5, 6)), [], []
 
     def one_after_another(jobs, done):
         for job in jobs:
@@ -103,10 +103,11 @@ def test_runs_go_seed_by_seed_longest_first_and_each_seed_is_shown_when_it_is_do
 
     monkeypatch.setattr(side_by_side, "run_side_by_side", one_after_another)
     results = side_by_side.run(plan)
-    assert ran == [(arm, seed) for seed in (4, 5) for arm in ("released", "grpo", "base")]
-    assert results["base"] == [_result(0.4), _result(0.5)]
-    assert [bool(text) for text in shown] == [False, False, True, False, False, False]  # all seeds: main's to show
-    assert "Seed 4, one of 2" in shown[2] and "| test | GRPO | 40.0 |" in shown[2] and "inf" not in shown[2]
+    by_length = ("released", "grpo", "base")
+    assert ran == [(arm, 4) for arm in by_length] + [(arm, seed) for arm in by_length for seed in (5, 6)]
+    assert results["base"] == [_result(0.4), _result(0.5), _result(0.6)]
+    assert [i for i, text in enumerate(shown) if text] == [2, 7]  # all seeds: main's to show
+    assert "Seed 4, one of 3" in shown[2] and "| test | GRPO | 40.0 |" in shown[2] and "inf" not in shown[2]
     assert (tmp_path / "runs/classroom/curves-seed4.png").exists()
 
 

@@ -121,10 +121,11 @@ def _greedy_figures(model: Any, tokenizer: Any, rows: list[dict]) -> dict[str, A
 def run(plan: Plan) -> dict[str, list[dict]]:
     """Train and evaluate what is missing; returns {arm: [evaluation of each seed]}, "base" among the arms.
 
-    Seed by seed, so that a first table is there early, and within a seed the longest run first: guided, GRPO, none.
+    The first seed first, so that a table is there early; the longest runs first, so that no core idles long: guided, GRPO, none.
     """
-    by_length = sorted(plan.arms, key=lambda arm: arm == "grpo")
-    wanted = [(arm, seed) for seed in plan.seeds for arm in (*by_length, "base")]
+    by_length = (*sorted(plan.arms, key=lambda arm: arm == "grpo"), "base")
+    first, *others = plan.seeds
+    wanted = [(arm, first) for arm in by_length] + [(arm, seed) for arm in by_length for seed in others]
     missing = [job for job in wanted if not result_path(plan, *job).exists()]
 
     def done(job: tuple) -> None:
