@@ -85,7 +85,9 @@ def test_a_failing_run_ends_the_job_with_its_error():
         runs.run_side_by_side([(divide, 1, 0)], workers=1)
 
 
-def test_the_first_seed_goes_first_and_the_longest_runs_and_each_seed_is_shown_when_it_is_done(tmp_path, monkeypatch, capsys):
+def test_the_first_seed_goes_first_and_the_longest_runs_and_each_seed_is_shown_when_it_is_done(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     plan, ran, shown = side_by_side.Plan(arms=("grpo", "released"), seeds=(4, 5, 6)), [], []
 

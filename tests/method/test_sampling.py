@@ -184,6 +184,15 @@ def test_one_seed_gives_one_answer_and_a_generator_leaves_the_global_one_alone()
         assert torch.equal(before, torch.get_rng_state())
 
 
+def test_one_batch_of_several_blocks_says_what_batches_of_a_block_say(monkeypatch):
+    monkeypatch.setattr(decoding, "BLOCK", 4)
+    model, prompts = build(), ragged(10)
+    whole = ask(model, prompts, generator=torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(7)
+    assert whole == [row for i in (0, 4, 8) for row in ask(model, prompts[i : i + 4], generator=generator)]
+    assert len({tuple(row) for row in whole}) > 5
+
+
 def test_the_checkpoints_own_generation_config_does_not_act():
     model, prompts = build(), ragged()
     plain = {e: ask(model, prompts, temperature=0, engine=e) for e in ("fast", "hf")}

@@ -12,6 +12,7 @@ import torch
 from thinktuning_lite.classroom.problems import DATA
 from thinktuning_lite.method.answers import extract_answer
 from thinktuning_lite.method.calculator import Calculator
+from thinktuning_lite.method.decoding import BLOCK
 from thinktuning_lite.method.grading import is_correct
 from thinktuning_lite.method.sampling import eos_ids_of, sample, suppressed_ids
 
@@ -46,13 +47,13 @@ def respond(
     temperature: float = 1.0,
     max_new_tokens: int = 240,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int = 3 * BLOCK,
     tool: Calculator | None = None,
 ) -> list[list[int]]:
     """One response to each question as completion ids, cut after the first EOS; temperature 0 is greedy.
 
-    The tokens that the checkpoint suppresses stay suppressed. With `tool` the model writes with that calculator. Reseeds torch's generator with `seed`, so that the same
-    call gives the same responses.
+    The tokens that the checkpoint suppresses stay suppressed. With `tool` the model writes with that calculator. Reseeds
+    torch's generator with `seed`, so that the same call gives the same responses, in batches of any number of blocks.
     """
     template = dict(add_generation_prompt=True, tokenize=True, return_dict=False)
     prompts = [tokenizer.apply_chat_template([{"role": "user", "content": q}], **template) for q in questions]

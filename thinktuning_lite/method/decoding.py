@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicLayer
 from thinktuning_lite.method.shared_attention import SharedPrompts, Watch
 
 ROOM = 32  # tokens by which a full cache grows
+BLOCK = 128  # rows whose random numbers are drawn together: a batch of several blocks says what batches of one would
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,7 @@ def decode(
     eos = torch.tensor(how.eos_ids, dtype=torch.long, device=device)
     uniform, vocabulary = None, last.shape[-1]
     if how.temperature:
-        shape = (how.max_new_tokens, len(prompts))
-        uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+        uniform = _uniform(how.max_new_tokens, len(prompts), device, generator)
     chosen = None
     for step in range(how.max_new_tokens):
         if constraint is not None:
@@ -155,6 +155,12 @@ def decode(
     if (tokens == vocabulary).any():  # past the end of a CDF of NaN
         raise ValueError("the model's logits hold NaN, so no token can be drawn: check its weights and dtype")
     return tokens.tolist()
+
+
+def _uniform(steps: int, rows: int, device: torch.device, generator: torch.Generator | None) -> torch.Tensor:
+    sizes = [min(BLOCK, rows - start) for start in range(0, rows, BLOCK)]
+    kind: dict[str, Any] = dict(dtype=torch.float64, device=device, generator=generator)
+    return torch.cat([torch.rand((steps, n), **kind) for n in sizes], 1)
 
 
 def _read(model: Any, prompts: Sequence[Sequence[int]], prefix: Sequence[int], pad_id: int):
